@@ -1,0 +1,1 @@
+"""What the reference is made of: pure values and rules. No I/O, no clock, no log, no settings."""

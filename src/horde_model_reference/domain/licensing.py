@@ -1,0 +1,203 @@
+"""What a model may be used for: reviewed conclusions about licences, as frozen values.
+
+A conclusion names licences by an SPDX expression and lists the identifiers in it, so that a reader can look each one up
+without parsing. `NOASSERTION` says that nobody has reviewed the model; then no permission may be claimed.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "LICENSE_DATA_SCHEMA_VERSION",
+    "LicenseAssignment",
+    "LicenseDefinition",
+    "LicenseEvidence",
+    "LicenseObligation",
+    "LicensedAsset",
+    "LicensedAssetKind",
+    "LicensingRecordMetadata",
+    "ModelLicensing",
+    "PermissionStatus",
+    "license_identifiers",
+    "unknown_model_licensing",
+]
+
+LICENSE_DATA_SCHEMA_VERSION = 1
+
+_NO_CONCLUSION = frozenset({"NOASSERTION", "NONE"})
+_TOKEN = re.compile(r"\s*([()]|[A-Za-z0-9][A-Za-z0-9.:_-]*\+?)\s*")
+_KIND = {"(": "(", ")": ")", "AND": "operator", "OR": "operator", "WITH": "with"}
+
+# What may follow what. Parentheses are counted beside the table.
+_NEXT = {
+    ("operand", "("): "operand",
+    ("operand", "name"): "license",
+    ("license", "with"): "exception",
+    ("license", "operator"): "operand",
+    ("license", ")"): "group",
+    ("exception", "name"): "group",
+    ("group", "operator"): "operand",
+    ("group", ")"): "group",
+}
+
+
+class PermissionStatus(StrEnum):
+    """Whether something is permitted, as far as anybody reviewed it."""
+
+    ALLOWED = "allowed"
+    ALLOWED_WITH_CONDITIONS = "allowed_with_conditions"
+    PROHIBITED = "prohibited"
+    UNKNOWN = "unknown"
+
+
+class LicenseObligation(StrEnum):
+    """What a user must do in return."""
+
+    ATTRIBUTION = "attribution"
+    INCLUDE_LICENSE = "include_license"
+    SHARE_ALIKE = "share_alike"
+    DISCLOSE_SOURCE = "disclose_source"
+    NETWORK_SOURCE_DISCLOSURE = "network_source_disclosure"
+    RESPONSIBLE_USE_RESTRICTIONS = "responsible_use_restrictions"
+    OTHER = "other"
+
+
+class LicensedAssetKind(StrEnum):
+    """What a licensed thing is that is no model."""
+
+    SOFTWARE_COMPONENT = "software_component"
+    CUSTOM_NODE = "custom_node"
+    OTHER = "other"
+
+
+def license_identifiers(expression: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The licences and the exceptions (after `WITH`) that an SPDX expression names, without a trailing `+`.
+
+    Raises `ValueError` where it is no such expression. Operators are upper case, as SPDX demands.
+    Example: `"MIT OR GPL-2.0-only WITH GCC-exception-2.0"` gives `({MIT, GPL-2.0-only}, {GCC-exception-2.0})`.
+    """
+    named: dict[str, set[str]] = {"license": set(), "group": set()}
+    state, depth = "operand", 0
+    for token in _tokens(expression):
+        kind = _KIND.get(token, "name")
+        depth += (kind == "(") - (kind == ")")
+        following = _NEXT.get((state, kind))
+        if following is None or depth < 0:
+            raise ValueError(f"Invalid license expression: {expression}")
+        state = following
+        if kind == "name" and token not in _NO_CONCLUSION:
+            named[state].add(token.removesuffix("+"))
+    if state not in ("license", "group") or depth:
+        raise ValueError(f"Invalid license expression: {expression}")
+    return frozenset(named["license"]), frozenset(named["group"])
+
+
+def _tokens(expression: str) -> list[str]:
+    tokens, position = [], 0
+    while match := _TOKEN.match(expression, position):
+        tokens.append(match[1])
+        position = match.end()
+    if position < len(expression):
+        raise ValueError(f"Invalid license expression: {expression}")
+    return tokens
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class LicensingRecordMetadata(_Value):
+    """Who wrote a licence definition or asset, and when (unix seconds)."""
+
+    revision: int = Field(default=1, ge=1)
+    created_at: int | None = None
+    created_by: str | None = None
+    updated_at: int | None = None
+    updated_by: str | None = None
+
+
+class LicenseEvidence(_Value):
+    """Where a conclusion was drawn from: an address or a document."""
+
+    source: str = Field(min_length=1)
+    description: str | None = None
+    checked_at: date | None = None
+
+
+class LicenseDefinition(_Value):
+    """One licence, and what it permits in general."""
+
+    license_id: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    spdx_identifier: str | None = None
+    canonical_url: str = Field(min_length=1)
+    commercial_use: PermissionStatus
+    redistribution: PermissionStatus
+    obligations: tuple[LicenseObligation, ...] = ()
+    restrictions: tuple[str, ...] = ()
+    notes: str | None = None
+    deprecated: bool = False
+    metadata: LicensingRecordMetadata = Field(default_factory=LicensingRecordMetadata)
+
+
+class LicenseAssignment(_Value):
+    """A reviewed conclusion about one thing.
+
+    `license_ids` are exactly the licences in the expression (exceptions may be listed too), and an expression with
+    `NOASSERTION` leaves both permissions unknown; anything else is refused.
+    """
+
+    license_expression: str = Field(min_length=1)
+    license_ids: tuple[str, ...] = ()
+    commercial_use: PermissionStatus
+    redistribution: PermissionStatus
+    obligations: tuple[LicenseObligation, ...] = ()
+    attribution: str | None = None
+    evidence: tuple[LicenseEvidence, ...] = ()
+    reviewed_by: str | None = None
+    reviewed_at: date | None = None
+    notes: str | None = None
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        licenses, exceptions = license_identifiers(self.license_expression)
+        listed = {identifier.removesuffix("+") for identifier in self.license_ids}
+        if not licenses <= listed <= licenses | exceptions:
+            raise ValueError(f"license_ids must be exactly the identifiers in license_expression: {sorted(licenses)}")
+        claims = {self.commercial_use, self.redistribution}
+        if "NOASSERTION" in _tokens(self.license_expression) and claims != {PermissionStatus.UNKNOWN}:
+            raise ValueError("NOASSERTION requires commercial_use and redistribution to be 'unknown'")
+        return self
+
+
+class ModelLicensing(LicenseAssignment):
+    """The conclusion about a model; `files` holds another one for single downloads, by file name."""
+
+    files: dict[str, LicenseAssignment] = Field(default_factory=dict)
+
+
+class LicensedAsset(_Value):
+    """Something that is no model, with the conclusion about it: a program that workers run, a custom node."""
+
+    asset_kind: LicensedAssetKind
+    asset_identifier: str = Field(min_length=1)
+    display_name: str = Field(min_length=1)
+    source_url: str | None = None
+    version: str | None = None
+    locations: tuple[str, ...] = ()
+    related_assets: tuple[str, ...] = ()
+    licensing: LicenseAssignment
+    notes: str | None = None
+    metadata: LicensingRecordMetadata = Field(default_factory=LicensingRecordMetadata)
+
+
+def unknown_model_licensing(notes: str = "No reviewed licensing conclusion is currently available.") -> ModelLicensing:
+    """The block that is shown for a model that nobody has reviewed."""
+    unknown = PermissionStatus.UNKNOWN
+    return ModelLicensing(license_expression="NOASSERTION", commercial_use=unknown, redistribution=unknown, notes=notes)

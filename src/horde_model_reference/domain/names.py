@@ -1,0 +1,59 @@
+"""Which names may be used, and for what: model names are free text, category and file names become paths."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from horde_model_reference.errors import UnsafeName
+
+__all__ = ["MAX_NAME_LENGTH", "require_model_name", "require_relative_file", "require_safe_name"]
+
+MAX_NAME_LENGTH = 512
+"""Characters in a model name; the longest real one has fewer than 100."""
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
+_DECEIVING = {"Cc": "a control character", "Cs": "a lone surrogate", "Cf": "an invisible or direction-changing character"}
+_DEVICE = re.compile(r"[A-Za-z]:")
+
+
+def require_safe_name(name: str, *, kind: str) -> str:
+    """`name`, if it may become part of a path: letters, digits, `_`, `.`, `-`, no leading dot. Raises `UnsafeName`."""
+    if not _SAFE.match(name):
+        raise UnsafeName(name, f"a {kind} name is letters, digits, '_', '.' and '-', and starts with a letter or digit")
+    return name
+
+
+def require_model_name(name: str) -> str:
+    """`name`, if a model may be called that. Slashes, spaces and any script are fine; what deceives a reader is not.
+
+    Raises `UnsafeName` for blank or over-long names, backslashes, control and bidirectional characters.
+    """
+    if not name.strip():
+        raise UnsafeName(name, "a model name cannot be blank")
+    if len(name) > MAX_NAME_LENGTH:
+        raise UnsafeName(name[:40] + "…", f"a model name has at most {MAX_NAME_LENGTH} characters, this one {len(name)}")
+    if "\\" in name:
+        raise UnsafeName(name, "a model name cannot hold a backslash")
+    _refuse_deceiving(name)
+    return name
+
+
+def require_relative_file(name: str) -> str:
+    """`name`, if a download of that name stays inside the folder it is meant for. Raises `UnsafeName`.
+
+    Subfolders are allowed (`annotators/x.pth`), and so is the empty name, which means that none is known.
+    """
+    _refuse_deceiving(name)
+    if name.startswith("/") or _DEVICE.match(name) or "\\" in name:
+        raise UnsafeName(name, "a file name is relative and uses forward slashes")
+    if ".." in name.split("/"):
+        raise UnsafeName(name, "a file name cannot leave its folder")
+    return name
+
+
+def _refuse_deceiving(name: str) -> None:
+    for character in name:
+        reason = _DECEIVING.get(unicodedata.category(character))
+        if reason:
+            raise UnsafeName(name, f"holds {reason}, U+{ord(character):04X}")

@@ -1,0 +1,50 @@
+"""A snapshot: all records of one category at one revision, as the bytes they are stored, hashed and served in.
+
+Typed records, raw documents, HTTP bodies and files on disk all derive from a snapshot; nothing writes back into one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from horde_model_reference.domain.categories import Category
+
+__all__ = ["Snapshot", "content_etag", "join_documents"]
+
+
+def content_etag(body: bytes) -> str:
+    """A strong entity tag, quoted: the hash of exactly these bytes, so equal in every process that holds them."""
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def join_documents(documents: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """One JSON object out of (name as a JSON string, document as JSON) pairs, without parsing either."""
+    return b"{" + b",".join(name + b":" + document for name, document in documents) + b"}"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`body` is compact UTF-8 JSON `{name: document}` in the order the records were created.
+
+    `revision` is the newest revision of the whole reference at which this body was current, or None where the source
+    counts none (files, GitHub). `source` names where it was read. `tag` is what that source calls this version (an
+    HTTP entity tag), where that is not the tag of the content.
+    """
+
+    category: Category
+    body: bytes
+    revision: int | None = None
+    source: str = ""
+    tag: str | None = field(default=None, compare=False)
+
+    @cached_property
+    def etag(self) -> str:
+        """The strong entity tag of `body`."""
+        return content_etag(self.body)
+
+    def still_current(self, revision: int | None) -> Snapshot:
+        """The same records, known to be current at a later `revision`."""
+        return self if revision == self.revision else replace(self, revision=revision)

@@ -1,0 +1,187 @@
+"""Reading many records at once: one pass over the bytes where all is well, record by record where something is not."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias, cast
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, PydanticSerializationError, from_json, to_json
+
+from horde_model_reference.bulk import bulk
+from horde_model_reference.domain.categories import MODEL_DOMAIN, MODEL_PURPOSE, Category, ModelClassification
+from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
+from horde_model_reference.domain.licensing import LicenseAssignment, LicenseEvidence, ModelLicensing
+from horde_model_reference.domain.record_parts import (
+    DownloadRecord,
+    FineTuneSeriesInfo,
+    GenericModelRecordConfig,
+    GenericModelRecordMetadata,
+)
+from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
+from horde_model_reference.domain.vocabulary import MODEL_DOMAINS, MODEL_PURPOSES
+from horde_model_reference.errors import MalformedInput
+
+__all__ = ["Records", "findings_of", "unknown_value_findings", "validate_record", "validate_records"]
+
+Records: TypeAlias = dict[str, GenericModelRecord]
+"""The records of a category by name. The key names the record, whatever its field `name` says."""
+
+_CLASSIFICATION = "model_classification"
+_BOM = b"\xef\xbb\xbf"
+_NOT_FINITE = (b"NaN", b"Infinity")
+_PARTS = (
+    *(LicenseEvidence, LicenseAssignment, ModelLicensing),
+    *(DownloadRecord, GenericModelRecordConfig, GenericModelRecordMetadata, FineTuneSeriesInfo),
+)
+_adapters: dict[type[GenericModelRecord], TypeAdapter[Records]] = {}
+_building = threading.Lock()
+
+
+def validate_records(category: Category, body: bytes) -> tuple[Records, list[Finding]]:
+    """The records in a v2 document `{name: record}`, in its order, and what is wrong with those that are left out.
+
+    An unknown category, field, baseline, style, domain or purpose is never wrong. Raises `MalformedInput` where the
+    document itself cannot be read: it is no JSON, or no object.
+    """
+    record_type = get_record_type_for_category(category)
+    data = body.removeprefix(_BOM)
+    with bulk():
+        if not any(word in data for word in _NOT_FINITE):
+            try:
+                return _adapter(record_type).validate_json(data), []
+            except ValidationError:
+                pass  # one pass cannot tell the good from the bad
+        return _one_by_one(record_type, _document(data))
+
+
+def validate_record(
+    category: Category, name: str, document: JsonValue
+) -> tuple[GenericModelRecord | None, list[Finding]]:
+    """The same for one record: it, or None and the reasons, one for each field that is wrong."""
+    return _read(get_record_type_for_category(category), name, document)
+
+
+def findings_of(name: str, document: JsonValue, error: ValidationError) -> list[Finding]:
+    """What pydantic says about one record, one finding a field; what the members of a union say is joined."""
+    reasons: dict[str, list[str]] = {}
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        reasons.setdefault(_field(document, detail), []).append(detail["msg"].removeprefix("Value error, "))
+    return [_wrong(name, field, " or: ".join(dict.fromkeys(texts))) for field, texts in reasons.items()]
+
+
+def unknown_value_findings(records: Records) -> Iterator[Finding]:
+    """A warning for every value that is kept although its vocabulary does not hold it, for a validation report."""
+    for name, record in records.items():
+        for vocabulary, value in record.unknown_values():
+            reason = f"{value!r} is not known to this version; it is kept as written"
+            yield Finding(Severity.WARNING, reason, record=name, field=vocabulary.field)
+
+
+def _adapter(record_type: type[GenericModelRecord]) -> TypeAdapter[Records]:
+    found = _adapters.get(record_type)
+    if found is None:
+        with _building:  # the classes are built when they are first needed, and one thread shall do it
+            found = _adapters.setdefault(record_type, _build(record_type))
+    return found
+
+
+def _build(record_type: type[GenericModelRecord]) -> TypeAdapter[Records]:
+    for part in _PARTS:  # built on its own, a part is built once; otherwise once more for each record class
+        part.model_rebuild()
+    return cast("TypeAdapter[Records]", TypeAdapter(dict[str, record_type]))  # type: ignore[valid-type]
+
+
+def _document(data: bytes) -> JsonObject:
+    try:
+        document: JsonValue = from_json(data, cache_strings="keys")
+    except ValueError as error:
+        raise MalformedInput(f"not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise MalformedInput("the root must be an object of records by name")
+    return document
+
+
+def _one_by_one(record_type: type[GenericModelRecord], document: JsonObject) -> tuple[Records, list[Finding]]:
+    records: Records = {}
+    findings: list[Finding] = []
+    for name, value in document.items():
+        record, wrong = _read(record_type, name, value)
+        findings += wrong
+        if record is not None:
+            records[name] = record
+    return records, findings
+
+
+def _read(
+    record_type: type[GenericModelRecord], name: str, document: JsonValue
+) -> tuple[GenericModelRecord | None, list[Finding]]:
+    strange = _not_finite(document)
+    if strange is not None:
+        return None, [_wrong(name, strange, "a number must be finite")]
+    try:
+        # As JSON, because pydantic reads JSON and Python values by different rules (an enum member, a date).
+        return record_type.model_validate_json(to_json(document)), []
+    except PydanticSerializationError as error:
+        return None, [_wrong(name, "", f"cannot be written as JSON: {error}")]
+    except ValidationError as error:
+        kept = _with_new_classification(record_type, document, error)
+        return kept, [] if kept else findings_of(name, document, error)
+
+
+def _with_new_classification(
+    record_type: type[GenericModelRecord], document: JsonValue, error: ValidationError
+) -> GenericModelRecord | None:
+    """The record, if all that is wrong is a domain or purpose that a later version has added; kept as plain text."""
+    only = all(detail["type"] == "enum" and detail["loc"][0] == _CLASSIFICATION for detail in error.errors())
+    given = document.get(_CLASSIFICATION) if only and isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(given, dict):
+        return None
+    domain, purpose = given["domain"], given["purpose"]
+    if not (isinstance(domain, str) and isinstance(purpose, str)):
+        return None
+    readable = {"domain": MODEL_DOMAIN.image, "purpose": MODEL_PURPOSE.miscellaneous}
+    record = record_type.model_validate_json(to_json({**document, _CLASSIFICATION: readable}))
+    record.model_classification = ModelClassification.model_construct(
+        domain=MODEL_DOMAIN.__members__.get(domain, domain), purpose=MODEL_PURPOSE.__members__.get(purpose, purpose)
+    )
+    for vocabulary, value in ((MODEL_DOMAINS, domain), (MODEL_PURPOSES, purpose)):
+        if value not in vocabulary:
+            vocabulary.note_unknown(value, record.name)
+    return record
+
+
+def _not_finite(value: JsonValue) -> str | None:
+    """The path of the first number that is not finite."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ""
+    children: Iterable[tuple[str | int, JsonValue]] = ()
+    if isinstance(value, dict):
+        children = value.items()
+    elif isinstance(value, list):
+        children = enumerate(value)
+    for key, child in children:
+        inside = _not_finite(child)
+        if inside is not None:
+            return f"{key}.{inside}" if inside else str(key)
+    return None
+
+
+def _field(document: JsonValue, detail: ErrorDetails) -> str:
+    """The path that an error speaks of, without the names pydantic adds to it for members of a union."""
+    path, value = [], document
+    for part in detail["loc"]:
+        if isinstance(value, dict) and part in value:
+            value = value[str(part)]
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+        elif detail["type"] != "missing":
+            break
+        path.append(str(part))
+    return ".".join(path)
+
+
+def _wrong(name: str, field: str, reason: str) -> Finding:
+    return Finding(Severity.ERROR, reason, record=name, field=field)

@@ -1,0 +1,313 @@
+"""The words that records may use: baselines, styles, schedulers, control types, tags, backends.
+
+Every vocabulary is open. The members known at release are an enum, further ones are registered at run time, and a value
+that nobody knows is kept as written and reported once. What differs between vocabularies is a row of data: one class
+serves them all, and the `register_…` and `is_known_…` functions are its methods.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from horde_model_reference.domain.categories import MODEL_DOMAIN, MODEL_PURPOSE
+
+__all__ = [
+    "CONTROLNET_STYLE",
+    "CONTROLNET_STYLES",
+    "IMAGE_BASELINES",
+    "IMAGE_GENERATION_BASELINE_NATIVE_RESOLUTION_LOOKUP",
+    "IMAGE_SCHEDULERS",
+    "KNOWN_IMAGE_GENERATION_BASELINE",
+    "KNOWN_IMAGE_SCHEDULER",
+    "KNOWN_TAGS",
+    "KNOWN_TEXT_BACKENDS",
+    "MODEL_DOMAINS",
+    "MODEL_PURPOSES",
+    "MODEL_STYLE",
+    "MODEL_STYLES",
+    "TEXT_BACKENDS",
+    "BaselineDescriptor",
+    "Vocabulary",
+    "get_all_registered_baselines",
+    "get_baseline_descriptor",
+    "get_baseline_native_resolution",
+    "get_baselines_by_resolution",
+    "get_known_tags",
+    "is_known_controlnet_style",
+    "is_known_image_baseline",
+    "is_known_image_scheduler",
+    "is_known_model_domain",
+    "is_known_model_purpose",
+    "is_known_model_style",
+    "is_known_tag",
+    "is_known_text_backend",
+    "register_controlnet_style",
+    "register_image_baseline",
+    "register_image_scheduler",
+    "register_model_domain",
+    "register_model_purpose",
+    "register_model_style",
+    "register_tag",
+    "register_text_backend",
+]
+
+_MOST_REPORTED = 10_000
+_LONGEST_REPORTED = 200
+
+
+class KNOWN_IMAGE_GENERATION_BASELINE(StrEnum):
+    """The image baselines known when this version was released; `infer` stands for "find out from the weights"."""
+
+    infer = "infer"
+    stable_diffusion_1 = "stable_diffusion_1"
+    stable_diffusion_2_768 = "stable_diffusion_2_768"
+    stable_diffusion_2_512 = "stable_diffusion_2_512"
+    stable_diffusion_xl = "stable_diffusion_xl"
+    stable_cascade = "stable_cascade"
+    flux_1 = "flux_1"
+    flux_schnell = "flux_schnell"
+    flux_dev = "flux_dev"
+    qwen_image = "qwen_image"
+    z_image_turbo = "z_image_turbo"
+    krea2_turbo = "krea2_turbo"
+    anima = "anima"
+
+
+class CONTROLNET_STYLE(StrEnum):
+    """What a ControlNet model follows in its control image."""
+
+    control_seg = "control_seg"
+    control_scribble = "control_scribble"
+    control_fakescribbles = "control_fakescribbles"
+    control_openpose = "control_openpose"
+    control_normal = "control_normal"
+    control_mlsd = "control_mlsd"
+    control_hough = "control_hough"
+    control_hed = "control_hed"
+    control_canny = "control_canny"
+    control_depth = "control_depth"
+    control_qr = "control_qr"
+    control_qr_xl = "control_qr_xl"
+    control_lineart = "control_lineart"
+    control_lineart_anime = "control_lineart_anime"
+    control_normal_bae = "control_normal_bae"
+    control_recolor = "control_recolor"
+    control_tile = "control_tile"
+    control_shuffle = "control_shuffle"
+    control_color = "control_color"
+
+
+class KNOWN_IMAGE_SCHEDULER(StrEnum):
+    """Noise schedules that `requirements.schedulers` of an image model may name."""
+
+    normal = "normal"
+    karras = "karras"
+    exponential = "exponential"
+    sgm_uniform = "sgm_uniform"
+    simple = "simple"
+    ddim_uniform = "ddim_uniform"
+    beta = "beta"
+    linear_quadratic = "linear_quadratic"
+    kl_optimal = "kl_optimal"
+    align_your_steps = "align_your_steps"
+    gits = "gits"
+
+
+class MODEL_STYLE(StrEnum):
+    """The look an image model is made for."""
+
+    generalist = "generalist"
+    anime = "anime"
+    furry = "furry"
+    artistic = "artistic"
+    other = "other"
+    realistic = "realistic"
+
+
+class TEXT_BACKENDS(StrEnum):
+    """The text generation programs that workers run."""
+
+    aphrodite = "aphrodite"
+    koboldcpp = "koboldcpp"
+
+
+class Vocabulary(Set[str]):
+    """The known values of one field of the records: a live set, in order, that grows at run time.
+
+    `field` is the field's path in a record (`requirements.schedulers`), as it appears in reports.
+    """
+
+    __slots__ = ("_values", "field")
+
+    def __init__(self, field: str, values: Iterable[str]) -> None:
+        self.field = field
+        self._values = dict.fromkeys(values)
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[str]) -> Set[str]:  # type: ignore[override]  # a | b is a set like any other
+        return frozenset(it)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._values))
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({self.field!r}, {[str(value) for value in self]})"
+
+    def register(self, value: str) -> None:
+        """Make a value known to this process; one that is known already stays as it is."""
+        self._values.setdefault(value)
+
+    def note_unknown(self, value: str, model: str) -> bool:
+        """Report a value that is not in the vocabulary; true the first time, and then it is logged.
+
+        Contract, record_schemas.json `_common_v2`: "logged once per process per (field, value) at WARNING level". This
+        is the only log line of the domain: a validator has nobody to return the news to. After 10,000 different values
+        the reports stop, so that a hostile reference can fill neither memory nor the log.
+        """
+        short = repr(value[:_LONGEST_REPORTED])
+        if not _first_time((self.field, short)):
+            return False
+        seen_on = repr(model[:_LONGEST_REPORTED])[1:-1]
+        text = "Unknown %s %s (first seen on model %s); the value is kept as written."
+        logging.getLogger("horde_model_reference").warning(text, self.field, short, seen_on)
+        return True
+
+
+_reported: set[tuple[str, str]] = set()
+_reporting = threading.Lock()
+
+
+def _first_time(key: tuple[str, str]) -> bool:
+    if key in _reported:
+        return False
+    with _reporting:
+        if key in _reported or len(_reported) >= _MOST_REPORTED:
+            return False
+        _reported.add(key)
+        return True
+
+
+@dataclass(frozen=True)
+class BaselineDescriptor:
+    """One baseline: the edge in pixels of the square images it was trained on, and the other names it goes by.
+
+    Records may use an alternative name (`SDXL`); it is known, and kept as written.
+    """
+
+    native_resolution: int | None = None
+    alternative_names: tuple[str, ...] = ()
+
+
+_B = KNOWN_IMAGE_GENERATION_BASELINE
+_SD1_NAMES = (
+    *("stable diffusion 1", "stable diffusion 1.4", "stable diffusion 1.5", "SD1", "SD14", "SD1.4", "SD15", "SD1.5"),
+    *("stable_diffusion", "stable_diffusion_1", "stable_diffusion_1.4", "stable_diffusion_1.5"),
+)
+_DESCRIPTORS: dict[str, BaselineDescriptor] = {
+    _B.infer: BaselineDescriptor(),
+    _B.stable_diffusion_1: BaselineDescriptor(512, _SD1_NAMES),
+    _B.stable_diffusion_2_768: BaselineDescriptor(768),
+    _B.stable_diffusion_2_512: BaselineDescriptor(512),
+    _B.stable_diffusion_xl: BaselineDescriptor(1024, ("stable diffusion xl", "SDXL", "stable_diffusion_xl")),
+    _B.stable_cascade: BaselineDescriptor(1024, ("stable_cascade", "stable cascade")),
+    _B.flux_1: BaselineDescriptor(1024),
+    _B.flux_schnell: BaselineDescriptor(1024, ("flux_schnell", "flux schnell")),
+    _B.flux_dev: BaselineDescriptor(1024, ("flux_dev", "flux dev")),
+    _B.qwen_image: BaselineDescriptor(1024, ("qwen_image", "qwen image", "qwen-image", "qwen")),
+    _B.z_image_turbo: BaselineDescriptor(1024, ("z_image_turbo", "z image turbo", "zimage-turbo", "zimage")),
+    _B.krea2_turbo: BaselineDescriptor(1024, ("krea_2_turbo", "krea2")),
+    _B.anima: BaselineDescriptor(1024, ("anima_base", "anima_aesthetic", "anima_turbo")),
+}
+_RESOLUTIONS: dict[str, int] = {b: d.native_resolution for b, d in _DESCRIPTORS.items() if d.native_resolution}
+
+IMAGE_GENERATION_BASELINE_NATIVE_RESOLUTION_LOOKUP: Mapping[str, int] = MappingProxyType(_RESOLUTIONS)
+"""Baseline to native resolution in pixels, for those that have one; a live view that shows registered ones too."""
+
+IMAGE_BASELINES = Vocabulary(
+    "baseline", [*_DESCRIPTORS, *(n for d in _DESCRIPTORS.values() for n in d.alternative_names)]
+)
+"""Baselines by canonical and by alternative name."""
+
+MODEL_STYLES = Vocabulary("style", MODEL_STYLE)
+IMAGE_SCHEDULERS = Vocabulary("requirements.schedulers", KNOWN_IMAGE_SCHEDULER)
+CONTROLNET_STYLES = Vocabulary("controlnet_style", CONTROLNET_STYLE)
+MODEL_DOMAINS = Vocabulary("model_classification.domain", MODEL_DOMAIN)
+MODEL_PURPOSES = Vocabulary("model_classification.purpose", MODEL_PURPOSE)
+KNOWN_TEXT_BACKENDS = Vocabulary("backend", TEXT_BACKENDS)
+KNOWN_TAGS = Vocabulary(
+    "tags",
+    (
+        *("anime", "booru", "cartoon", "cg", "character", "comic", "cyberpunk", "game", "hentai", "high resolution"),
+        *("landscapes", "low poly", "manga", "painting", "retro", "scenes", "sketch", "tv show"),
+    ),
+)
+"""Tags that user interfaces offer; a record may carry any other."""
+
+is_known_controlnet_style = CONTROLNET_STYLES.__contains__
+is_known_image_baseline = IMAGE_BASELINES.__contains__
+is_known_image_scheduler = IMAGE_SCHEDULERS.__contains__
+is_known_model_domain = MODEL_DOMAINS.__contains__
+is_known_model_purpose = MODEL_PURPOSES.__contains__
+is_known_model_style = MODEL_STYLES.__contains__
+is_known_tag = KNOWN_TAGS.__contains__
+is_known_text_backend = KNOWN_TEXT_BACKENDS.__contains__
+register_controlnet_style = CONTROLNET_STYLES.register
+register_image_scheduler = IMAGE_SCHEDULERS.register
+register_model_domain = MODEL_DOMAINS.register
+register_model_purpose = MODEL_PURPOSES.register
+register_model_style = MODEL_STYLES.register
+register_tag = KNOWN_TAGS.register
+register_text_backend = KNOWN_TEXT_BACKENDS.register
+
+
+def register_image_baseline(baseline: str, descriptor: BaselineDescriptor, *, replace: bool = False) -> None:
+    """Make a baseline known to this process, under its name and its alternative names.
+
+    Raises `ValueError` where it is known already and `replace` is false.
+    Example: `register_image_baseline("chroma", BaselineDescriptor(1024, ("Chroma HD",)))`.
+    """
+    if baseline in _DESCRIPTORS and not replace:
+        raise ValueError(f"baseline {baseline!r} is registered already; pass replace=True to change it")
+    _DESCRIPTORS[baseline] = descriptor
+    if descriptor.native_resolution is None:
+        _RESOLUTIONS.pop(baseline, None)
+    else:
+        _RESOLUTIONS[baseline] = descriptor.native_resolution
+    for name in (baseline, *descriptor.alternative_names):
+        IMAGE_BASELINES.register(name)
+
+
+def get_baseline_descriptor(baseline: str) -> BaselineDescriptor:
+    """The row of the baseline of that canonical name. Raises `KeyError`."""
+    return _DESCRIPTORS[baseline]
+
+
+def get_baseline_native_resolution(baseline: str) -> int:
+    """The native resolution in pixels. Raises `KeyError` for `infer`, and for a name that is not a canonical one."""
+    return _RESOLUTIONS[baseline]
+
+
+def get_all_registered_baselines() -> dict[str, BaselineDescriptor]:
+    """Every baseline known now by canonical name, built in or registered, in order; a copy."""
+    return dict(_DESCRIPTORS)
+
+
+def get_baselines_by_resolution(native_resolution: int) -> list[str]:
+    """The canonical names of the baselines with that native resolution."""
+    return [baseline for baseline, pixels in _RESOLUTIONS.items() if pixels == native_resolution]
+
+
+def get_known_tags() -> list[str]:
+    """The tags known now, built in or registered, sorted."""
+    return sorted(KNOWN_TAGS)

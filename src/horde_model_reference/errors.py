@@ -1,0 +1,201 @@
+"""Every error that leaves this package, as one tree.
+
+```
+HordeModelReferenceError
+├── ReferenceUnavailable (RuntimeError)   no source could give a category
+├── ModelNotFound (RuntimeError)          the category is there, the model is not
+├── UnknownCategory (KeyError, ValueError) no such category is known here
+├── UnknownSource (ValueError)            a source id that nobody registered
+├── MalformedInput (ValueError)           a file, record or field that cannot be read
+├── UnsafeName (ValueError)               a name that would leave its folder or deceive a reader
+├── SettingsInvalid (ValueError)          a setting that cannot be what it says
+├── ConfigurationLocked (RuntimeError)    the manager exists already with another value
+├── SourceUnavailable                     one source did not answer, or answered nonsense
+├── RevisionUnknown (LookupError)         a revision that is not there (yet, or any more)
+├── MissingExtra (ImportError)            a feature whose packages are not installed
+└── StoreError                            the database
+    ├── StoreUnavailable                  locked, unreachable, unreadable, out of space
+    ├── StoreCorrupt                      its content contradicts itself
+    ├── StoreTooNew                       written by a later version of this package
+    └── WriteConflict                     the record moved since it was read
+```
+
+Each carries its facts as attributes; the text is for people and may change. The two exceptions to that are
+`ReferenceUnavailable` and `ModelNotFound`, whose text the logs of GPU workers are searched for.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigurationLocked",
+    "HordeModelReferenceError",
+    "MalformedInput",
+    "MissingExtra",
+    "ModelNotFound",
+    "ReferenceUnavailable",
+    "RevisionUnknown",
+    "SettingsInvalid",
+    "SourceUnavailable",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreTooNew",
+    "StoreUnavailable",
+    "UnknownCategory",
+    "UnknownSource",
+    "UnsafeName",
+    "WriteConflict",
+]
+
+
+class HordeModelReferenceError(Exception):
+    """The root: `except HordeModelReferenceError` catches everything this package raises on purpose."""
+
+
+class ReferenceUnavailable(HordeModelReferenceError, RuntimeError):
+    """No source could give the category. `reason` says what each of them answered."""
+
+    def __init__(self, category: str, reason: str = "") -> None:
+        super().__init__(f"Model reference for category {category} not found or could not be parsed.")
+        self.category = category
+        self.reason = reason
+        if reason:
+            self.add_note(reason)
+
+
+class ModelNotFound(HordeModelReferenceError, RuntimeError):
+    """The category was read and holds no model of that name; `close` are names much like it."""
+
+    def __init__(self, name: str, category: str, close: tuple[str, ...] = ()) -> None:
+        super().__init__(f"Model {name} not found in category {category}.")
+        self.name = name
+        self.category = category
+        self.close = close
+        if close:
+            self.add_note(f"Did you mean {', '.join(close)}?")
+
+
+class UnknownCategory(HordeModelReferenceError, KeyError, ValueError):
+    """No category of that name is known; `register_category` adds one at run time."""
+
+    def __init__(self, category: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(category)
+        self.category = category
+        self.known = known
+
+    def __str__(self) -> str:
+        return f"unknown category {self.category!r}; known are {', '.join(self.known)}"
+
+
+class UnknownSource(HordeModelReferenceError, ValueError):
+    """A read named a source id that no provider registered."""
+
+    def __init__(self, source_id: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(f"unknown source {source_id!r}; registered are {', '.join(known)}")
+        self.source_id = source_id
+        self.known = known
+
+
+class MalformedInput(HordeModelReferenceError, ValueError):
+    """Something that was read is not what it must be; `where` is the file or address, `record` and `field` the place."""
+
+    def __init__(self, reason: str, *, where: str = "", record: str = "", field: str = "") -> None:
+        place = ": ".join(part for part in (where, record, field) if part)
+        super().__init__(f"{place}: {reason}" if place else reason)
+        self.reason = reason
+        self.where = where
+        self.record = record
+        self.field = field
+
+
+class UnsafeName(HordeModelReferenceError, ValueError):
+    """A model, category or file name that this package refuses to use; `reason` says which character or part."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name!r}: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class SettingsInvalid(HordeModelReferenceError, ValueError):
+    """One or more settings cannot be used; `problems` lists (environment variable, reason)."""
+
+    def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
+        super().__init__("\n".join(f"{name}: {reason}" for name, reason in problems))
+        self.problems = problems
+
+
+class ConfigurationLocked(HordeModelReferenceError, RuntimeError):
+    """A second construction of the manager asked for another value of `parameter` than the one in force."""
+
+    def __init__(self, parameter: str, in_force: object, asked: object) -> None:
+        super().__init__(
+            f"ModelReferenceManager exists already with {parameter}={in_force!r}; {asked!r} was asked for. "
+            "Use ModelReferenceManager.get_instance(), or reset() first."
+        )
+        self.parameter = parameter
+        self.in_force = in_force
+        self.asked = asked
+
+
+class SourceUnavailable(HordeModelReferenceError):
+    """One source did not answer, or its answer could not be used. Another source may still."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason
+
+    @classmethod
+    def after(cls, refusals: list[SourceUnavailable]) -> SourceUnavailable:
+        """All of several sources refused: one error that tells each reason."""
+        return cls(", ".join(r.source for r in refusals), "; ".join(str(r) for r in refusals))
+
+
+class RevisionUnknown(HordeModelReferenceError, LookupError):
+    """The revision asked for is not in the store; it holds 0 to `newest`."""
+
+    def __init__(self, revision: int, newest: int) -> None:
+        super().__init__(f"revision {revision} is not known; the newest is {newest}")
+        self.revision = revision
+        self.newest = newest
+
+
+class MissingExtra(HordeModelReferenceError, ImportError):
+    """A feature was asked for whose packages are an extra that is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs more packages: pip install 'horde_model_reference[{extra}]'")
+        self.feature = feature
+        self.extra = extra
+
+
+class StoreError(HordeModelReferenceError):
+    """The database could not do what was asked; nothing was changed."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url}: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+class StoreUnavailable(StoreError):
+    """Locked, unreachable, read-only or out of space: the data is as it was, and trying again may work."""
+
+
+class StoreCorrupt(StoreError):
+    """The file is no database, or its content contradicts itself (see `verify`)."""
+
+
+class StoreTooNew(StoreError):
+    """A later version of this package wrote the database; this one does not touch it."""
+
+
+class WriteConflict(StoreError):
+    """The record is at another revision than the one the change was made against."""
+
+    def __init__(self, url: str, category: str, name: str, expected: int | None, actual: int | None) -> None:
+        super().__init__(url, f"{category}/{name} is at revision {actual}, the change was made against {expected}")
+        self.category = category
+        self.name = name
+        self.expected = expected
+        self.actual = actual
