@@ -1,0 +1,73 @@
+"""Which legacy format a category has, and the v1 body of a category: what the two repositories publish.
+
+A format gives, for each entry of a file, the *origin*: the entry exactly as written. Who keeps it beside the v2
+document gets it back from `from_v2` with every field, as far as the document was not changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from horde_model_reference.domain.categories import (
+    Category,
+    get_all_registered_categories,
+    get_category_descriptor,
+)
+from horde_model_reference.domain.findings import Finding, JsonObject
+from horde_model_reference.errors import UnknownCategory
+from horde_model_reference.formats.legacy_csv import LegacyCsv
+from horde_model_reference.formats.legacy_json import LegacyJson
+from horde_model_reference.formats.text_db import text_db, with_groups
+
+__all__ = ["LegacyFormat", "legacy_format", "v1_body"]
+
+
+class LegacyFormat(Protocol):
+    """A legacy file format. Pure: bytes and documents in, documents and bytes out, findings beside them."""
+
+    def read(self, data: bytes, *, where: str = "") -> tuple[dict[str, JsonObject], list[Finding]]:
+        """Key -> entry as written, in the order of the file. An entry that cannot be used is a finding instead.
+
+        Raises `MalformedInput`, naming `where`, for bytes that are no file of this format.
+        """
+
+    def to_v2(self, category: Category, key: str, origin: JsonObject) -> tuple[JsonObject | None, list[Finding]]:
+        """The v2 document of an entry; `None` where an error among the findings sets it aside."""
+
+    def from_v2(self, category: Category, key: str, document: JsonObject, origin: JsonObject | None) -> JsonObject:
+        """The entry that `document` is today: `origin` as it was, with only what changed since written into it."""
+
+    def write(self, entries: Mapping[str, JsonObject]) -> bytes:
+        """The file that holds these entries, as the repository has it."""
+
+
+_BY_SUFFIX: dict[str, LegacyFormat] = {"csv": LegacyCsv(), "json": LegacyJson()}
+
+
+def legacy_format(category: Category) -> LegacyFormat:
+    """The format of the category's legacy file. Raises `UnknownCategory`, also for one that exists in v2 only."""
+    descriptor = get_category_descriptor(category)
+    if not descriptor.has_legacy_format:
+        known = (str(name) for name, other in get_all_registered_categories().items() if other.has_legacy_format)
+        raise UnknownCategory(f"{category} (in the legacy format)", tuple(known))
+    return _BY_SUFFIX[descriptor.legacy_filename(category).rpartition(".")[2]]
+
+
+def v1_body(
+    category: Category,
+    documents: Mapping[str, JsonObject],
+    origins: Mapping[str, JsonObject],
+    *,
+    include_group: bool = False,
+) -> JsonObject:
+    """What `GET v1/{category}` answers: the legacy entries, or for text models the rendering of `db.json`.
+
+    `origins` holds the entries as imported, for those keys that were. `include_group` adds the group of each text
+    model, and changes nothing for other categories.
+    """
+    form = legacy_format(category)
+    if isinstance(form, LegacyCsv):
+        rendered = text_db(documents)
+        return {**(with_groups(rendered) if include_group else rendered)}
+    return {key: form.from_v2(category, key, document, origins.get(key)) for key, document in documents.items()}
