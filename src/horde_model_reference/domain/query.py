@@ -1,0 +1,379 @@
+"""Queries: immutable builders over records already in memory, evaluated when asked for a result.
+
+```python
+query = build_text_query(records).where(nsfw=False, parameters_count__gte=7e9).order_by("-parameters_count").limit(10)
+for record in query: ...
+```
+
+Building checks names, so that a misspelt field fails where it is written; values are looked at by the terminals
+(`to_list`, `first`, `count`, …), each of which evaluates anew. Records come back as they are, not copied.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import compress
+from types import MappingProxyType
+from typing import Any, Generic, Self, SupportsIndex, TypeAlias, TypeVar
+
+from horde_model_reference.domain.categories import get_all_registered_categories
+from horde_model_reference.domain.predicates import (
+    OPERATORS,
+    FieldRef,
+    Judged,
+    OrderSpec,
+    Predicate,
+    TagsOverlap,
+    comparison,
+)
+from horde_model_reference.domain.query_fields import (
+    ControlNetFieldName,
+    GenericFieldName,
+    ImageGenFieldName,
+    TextGenFieldName,
+)
+from horde_model_reference.domain.record_fields import Path, parse_path, reader, require_field
+from horde_model_reference.domain.records import (
+    ControlNetModelRecord,
+    GenericModelRecord,
+    ImageGenerationModelRecord,
+    TextGenerationModelRecord,
+)
+from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID
+
+__all__ = [
+    "ControlNetFieldName",
+    "ControlNetQuery",
+    "GenericFieldName",
+    "ImageGenFieldName",
+    "ImageGenerationQuery",
+    "ModelQuery",
+    "TextGenFieldName",
+    "TextModelQuery",
+    "build_controlnet_query",
+    "build_cross_category_query",
+    "build_image_query",
+    "build_query",
+    "build_text_query",
+]
+
+R = TypeVar("R", bound=GenericModelRecord)
+
+Records: TypeAlias = Mapping[str, R] | Sequence[tuple[R, str]]
+"""What a query is built from: records by name (all of the source `horde`), or (record, source id) pairs."""
+
+OrderKey: TypeAlias = str | FieldRef[Any] | OrderSpec
+"""`"name"`, `"-size_on_disk_bytes"` (descending), `ImageFields.name`, or an `OrderSpec`."""
+
+
+class ModelQuery(Generic[R]):
+    """A selection of records of one class. Every method that narrows or orders gives a new query.
+
+    Obtained from `manager.query(category)`, or from records at hand by `build_query` and its kin.
+    """
+
+    _predicates: tuple[Predicate, ...] = ()
+    _order: tuple[OrderSpec, ...] = ()
+    _offset: int | None = None
+    _limit: int | None = None
+
+    def __init__(self, record_type: type[R], records: Sequence[R], sources: Sequence[str] | None = None) -> None:
+        self._record_type = record_type
+        self._records = records
+        self._sources = sources
+
+    def where(self, *predicates: Predicate | Callable[[R], object], **fields: object) -> Self:
+        """Only records for which all of it holds.
+
+        A keyword is a field, `a__b` a way into a nested model or dict, with an operator at the end if it is not
+        equality: `gt gte lt lte ne in contains`. A list of values means any of them, `None` a missing value; an order
+        comparison never matches a missing value. Conditions apply from left to right, positional ones first: each sees
+        only what those before it left. Raises `UnknownField`, a `ValueError`, for a field that the records do not have;
+        the terminals raise `TypeError` for values that cannot be compared, `ValueError` for a path that ends early.
+
+        Example: `query.where(ImageFields.nsfw == False, baseline=["flux_1", "qwen_image"], name__contains="XL")`
+        """
+        added = [self._checked(predicate) for predicate in predicates]
+        added += [_keyword(self._record_type, keyword, value) for keyword, value in fields.items()]
+        return self._with(_predicates=(*self._predicates, *added))
+
+    def tags_any(self, *tags: str | Iterable[str]) -> Self:
+        """Only records with at least one of these tags; given none, no record."""
+        return self._tagged("any", tags)
+
+    def tags_all(self, *tags: str | Iterable[str]) -> Self:
+        """Only records with each of these tags; given none, records that have any tag at all."""
+        return self._tagged("all", tags)
+
+    def tags_none(self, *tags: str | Iterable[str]) -> Self:
+        """Only records without any of these tags; given none, all records."""
+        return self._tagged("none", tags)
+
+    def order_by(self, *keys: OrderKey, descending: bool = False) -> Self:
+        """In this order, which replaces an earlier one; records that tie keep the order they had.
+
+        Missing values come last, descending first. `descending` turns each of the keys around.
+        """
+        return self._with(_order=tuple(_order_spec(self._record_type, key, descending) for key in keys))
+
+    def limit(self, count: SupportsIndex | None) -> Self:
+        """At most that many: the slice `[:count]`, also for a negative number. Replaces an earlier limit."""
+        return self._with(_limit=None if count is None else operator.index(count))
+
+    def offset(self, count: SupportsIndex | None) -> Self:
+        """Without the first so many: the slice `[count:]`, taken before the limit, also for a negative number."""
+        return self._with(_offset=None if count is None else operator.index(count))
+
+    def to_list(self) -> list[R]:
+        """The records selected, in order."""
+        records: Sequence[R] = self._records
+        for predicate in self._predicates:
+            records = list(compress(records, predicate.select(records)))
+        for spec in reversed(self._order):
+            records = _arranged(records, spec)
+        return list(records[self._offset :][: self._limit])
+
+    def to_dict(self) -> dict[str, R]:
+        """Name -> record. Across categories names can repeat: the first record of a name stays."""
+        found: dict[str, R] = {}
+        for record in self.to_list():
+            found.setdefault(record.name, record)
+        return found
+
+    def to_list_with_source(self) -> list[tuple[R, str]]:
+        """(record, source id) pairs, in order."""
+        if self._sources is None:
+            return [(record, HORDE_SOURCE_ID) for record in self.to_list()]
+        # By identity: records are mutable, so they have no hash, and two sources may hold equal ones.
+        source_of = {id(record): source for record, source in zip(self._records, self._sources, strict=True)}
+        return [(record, source_of[id(record)]) for record in self.to_list()]
+
+    def names(self) -> list[str]:
+        """The names of the records selected, in order."""
+        return [record.name for record in self.to_list()]
+
+    def first(self) -> R | None:
+        """The first record selected, or `None`."""
+        return next(iter(self.to_list()), None)
+
+    def count(self) -> int:
+        """How many records are selected, limit and offset applied."""
+        return len(self.to_list())
+
+    def exists(self) -> bool:
+        """Whether any record is selected."""
+        return bool(self.to_list())
+
+    def distinct(self, field: str | FieldRef[Any]) -> list[object]:
+        """The values of a field, each once, in the order met; of a list field, its elements.
+
+        Raises `ValueError` where the values have no hash, as dicts and nested models do.
+        """
+        return list(self.group_by(field))
+
+    def group_by(self, field: str | FieldRef[Any]) -> dict[object, list[R]]:
+        """Value of a field -> its records. A record with a list is under each element of it, so `tags` works.
+
+        Raises `ValueError` where the values have no hash, as dicts and nested models do.
+        """
+        path = _field_path(self._record_type, field)
+        read = reader(path)
+        groups: dict[object, list[R]] = {}
+        for record in self.to_list():
+            value = read(record)
+            try:
+                for key in _keys(value):
+                    groups.setdefault(key, []).append(record)
+            except TypeError as error:
+                raise ValueError(f"{'__'.join(path)} of {record.name!r} cannot be a key: {error}") from error
+        return groups
+
+    def __iter__(self) -> Iterator[R]:
+        return iter(self.to_list())
+
+    def __repr__(self) -> str:
+        kind, conditions = self._record_type.__name__, len(self._predicates)
+        return f"<{type(self).__name__} of {len(self._records)} {kind}, {conditions} conditions>"
+
+    def _with(self, **changes: object) -> Self:
+        # A query is rebuilt at every step of its chain, and must not cost more than its evaluation.
+        query = object.__new__(type(self))
+        query.__dict__.update(self.__dict__, **changes)
+        return query
+
+    def _checked(self, predicate: Predicate | Callable[[R], object]) -> Predicate:
+        if isinstance(predicate, Predicate):
+            for field in predicate.fields():
+                require_field(self._record_type, field)
+            return predicate
+        if callable(predicate):
+            return Judged(predicate)
+        raise TypeError(f"where() takes predicates, functions of a record and keywords, not {predicate!r}")
+
+    def _tagged(self, mode: str, tags: Iterable[str | Iterable[str]]) -> Self:
+        wanted = frozenset(tag for given in tags for tag in ([given] if isinstance(given, str) else given))
+        return self.where(TagsOverlap(mode, wanted))
+
+
+class _GenerationQuery(ModelQuery[R]):
+    def for_baseline(self, *baselines: str) -> Self:
+        """Only models on one of these baselines."""
+        return self.where(baseline=baselines)
+
+    def for_style(self, *styles: str) -> Self:
+        """Only models of one of these styles."""
+        return self.where(style=styles)
+
+    def nsfw(self) -> Self:
+        """Only models marked as not safe for work."""
+        return self.where(nsfw=True)
+
+    def sfw(self) -> Self:
+        """Only models that are safe for work."""
+        return self.where(nsfw=False)
+
+
+class ImageGenerationQuery(_GenerationQuery[ImageGenerationModelRecord]):
+    """A query of `image_generation`, with its usual questions as methods."""
+
+    def inpainting(self, wanted: bool = True) -> Self:
+        """Only inpainting models, or only the others."""
+        return self.where(FieldRef("inpainting") if wanted else ~FieldRef("inpainting"))
+
+
+class TextModelQuery(_GenerationQuery[TextGenerationModelRecord]):
+    """A query of `text_generation`, with its usual questions as methods."""
+
+    def in_group(self, *groups: str) -> Self:
+        """Only models of one of these groups (`text_model_group`)."""
+        return self.where(text_model_group=groups)
+
+    def parameters_between(self, at_least: float | None = None, at_most: float | None = None) -> Self:
+        """Only models of that size in parameters (`7e9`), both ends included; an end left out is open."""
+        bounds = {"parameters_count__gte": at_least, "parameters_count__lte": at_most}
+        return self.where(**{bound: value for bound, value in bounds.items() if value is not None})
+
+
+class ControlNetQuery(ModelQuery[ControlNetModelRecord]):
+    """A query of `controlnet`, with its usual question as a method."""
+
+    def for_style(self, *styles: str) -> Self:
+        """Only models of one of these control styles (`controlnet_style`)."""
+        return self.where(controlnet_style=styles)
+
+
+_QUERY_CLASSES: Mapping[type[GenericModelRecord], type[ModelQuery[Any]]] = MappingProxyType(
+    {
+        ImageGenerationModelRecord: ImageGenerationQuery,
+        TextGenerationModelRecord: TextModelQuery,
+        ControlNetModelRecord: ControlNetQuery,
+        GenericModelRecord: ModelQuery,
+    }
+)
+
+
+@lru_cache(maxsize=256)
+def _query_class(record_type: type[GenericModelRecord]) -> type[ModelQuery[Any]]:
+    return next(_QUERY_CLASSES[cls] for cls in record_type.__mro__ if cls in _QUERY_CLASSES)
+
+
+def build_query(records: Records[R], record_type: type[R]) -> ModelQuery[R]:
+    """A query of records of any class, which is an `ImageGenerationQuery` and so on where there is one for the class.
+
+    A type checker sees the helpers of those with `build_image_query` and its kin.
+    """
+    return _query_class(record_type)(record_type, *_unzipped(records))
+
+
+def build_image_query(records: Records[ImageGenerationModelRecord]) -> ImageGenerationQuery:
+    """A query of `image_generation` records."""
+    return ImageGenerationQuery(ImageGenerationModelRecord, *_unzipped(records))
+
+
+def build_text_query(records: Records[TextGenerationModelRecord]) -> TextModelQuery:
+    """A query of `text_generation` records."""
+    return TextModelQuery(TextGenerationModelRecord, *_unzipped(records))
+
+
+def build_controlnet_query(records: Records[ControlNetModelRecord]) -> ControlNetQuery:
+    """A query of `controlnet` records."""
+    return ControlNetQuery(ControlNetModelRecord, *_unzipped(records))
+
+
+def build_cross_category_query(
+    categories: Mapping[str, Records[GenericModelRecord]],
+) -> ModelQuery[GenericModelRecord]:
+    """A query over several categories, by the fields that all records have.
+
+    Unordered, it runs in the registered order of the categories, and within one as its records came; so pages of it
+    are stable, whatever order the mapping has.
+    """
+    ranks = {category: rank for rank, category in enumerate(get_all_registered_categories())}
+    pairs: list[tuple[GenericModelRecord, str]] = []
+    for category in sorted(categories, key=lambda name: ranks.get(name, len(ranks))):
+        records, sources = _unzipped(categories[category])
+        pairs.extend(zip(records, sources or [HORDE_SOURCE_ID] * len(records), strict=True))
+    return build_query(pairs, GenericModelRecord)
+
+
+def _unzipped(records: Records[R]) -> tuple[Sequence[R], Sequence[str] | None]:
+    if isinstance(records, Mapping):
+        return tuple(records.values()), None
+    return tuple(record for record, _ in records), tuple(source for _, source in records)
+
+
+@lru_cache(maxsize=1024)
+def _parsed_keyword(record_type: type[GenericModelRecord], keyword: str) -> tuple[Path, str]:
+    field, _, last = keyword.rpartition("__")
+    if field and last in OPERATORS:
+        return parse_path(record_type, field), last
+    return parse_path(record_type, keyword), "eq"
+
+
+_ANY_OF = {"eq": "in", "ne": "not_in"}
+_COLLECTIONS = (list, tuple, set, frozenset)
+
+
+def _keyword(record_type: type[GenericModelRecord], keyword: str, value: object) -> Predicate:
+    path, operation = _parsed_keyword(record_type, keyword)
+    if isinstance(value, _COLLECTIONS):
+        operation = _ANY_OF.get(operation, operation)
+    return comparison(path, operation, value)
+
+
+def _field_path(record_type: type[GenericModelRecord], field: str | FieldRef[Any]) -> Path:
+    if isinstance(field, FieldRef):
+        require_field(record_type, field.path[0])
+        return field.path
+    return parse_path(record_type, field)
+
+
+def _order_spec(record_type: type[GenericModelRecord], key: OrderKey, descending: bool) -> OrderSpec:
+    if isinstance(key, str):
+        return _parsed_order(record_type, key.removeprefix("-"), key.startswith("-") is not descending)
+    spec = key.asc() if isinstance(key, FieldRef) else key
+    return _parsed_order(record_type, spec.field, spec.descending is not descending)
+
+
+@lru_cache(maxsize=1024)
+def _parsed_order(record_type: type[GenericModelRecord], field: str, descending: bool) -> OrderSpec:
+    return OrderSpec("__".join(parse_path(record_type, field)), descending)
+
+
+def _arranged(records: Sequence[R], spec: OrderSpec) -> list[R]:
+    read = reader(tuple(spec.field.split("__")))
+    try:
+        return sorted(records, key=read, reverse=spec.descending)
+    except TypeError:  # a missing value, most likely; to look for one first would cost every query
+        missing = [record for record in records if read(record) is None]
+    try:
+        present = sorted((r for r in records if read(r) is not None), key=read, reverse=spec.descending)
+    except TypeError as error:
+        raise TypeError(f"cannot order by {spec.field}: {error}") from error
+    return missing + present if spec.descending else present + missing
+
+
+def _keys(value: object) -> Iterable[object]:
+    return dict.fromkeys(value) if isinstance(value, _COLLECTIONS) else (value,)

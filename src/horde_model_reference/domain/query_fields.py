@@ -1,0 +1,139 @@
+"""The fields of each record class as names to compare, for editors and type checkers: `ImageFields.nsfw == False`.
+
+The annotations are the table; at run time each becomes a `FieldRef` of that name. Numbers are declared `float`, which
+takes an `int` as well.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from horde_model_reference.domain.predicates import FieldRef
+
+__all__ = [
+    "AudioFields",
+    "BlipFields",
+    "ClipFields",
+    "CodeformerFields",
+    "ControlNetFieldName",
+    "ControlNetFields",
+    "EsrganFields",
+    "GenericFieldName",
+    "GenericFields",
+    "GfpganFields",
+    "ImageFields",
+    "ImageGenFieldName",
+    "MiscellaneousFields",
+    "SafetyCheckerFields",
+    "TextFields",
+    "TextGenFieldName",
+    "VideoFields",
+]
+
+
+class _Namespace:
+    """Gives each annotated name its `FieldRef`."""
+
+    def __init_subclass__(cls) -> None:
+        for name in cls.__annotations__:
+            setattr(cls, name, FieldRef(name))
+
+
+class GenericFields(_Namespace):
+    """Fields that every record has."""
+
+    record_type: FieldRef[str]
+    name: FieldRef[str]
+    description: FieldRef[str | None]
+    version: FieldRef[str | None]
+    finetune_series: FieldRef[object]
+    metadata: FieldRef[object]
+    config: FieldRef[object]
+    model_classification: FieldRef[object]
+    size_on_disk_bytes: FieldRef[float | None]
+    licensing: FieldRef[object]
+
+
+class ImageFields(GenericFields):
+    """Fields of `image_generation`."""
+
+    inpainting: FieldRef[bool | None]
+    baseline: FieldRef[str]
+    optimization: FieldRef[str | None]
+    tags: FieldRef[list[str] | None]
+    showcases: FieldRef[list[str] | None]
+    min_bridge_version: FieldRef[float | None]
+    trigger: FieldRef[list[str] | None]
+    homepage: FieldRef[str | None]
+    nsfw: FieldRef[bool]
+    style: FieldRef[str | None]
+    requirements: FieldRef[object]
+
+
+class TextFields(GenericFields):
+    """Fields of `text_generation`."""
+
+    baseline: FieldRef[str | None]
+    parameters_count: FieldRef[float]
+    nsfw: FieldRef[bool]
+    style: FieldRef[str | None]
+    display_name: FieldRef[str | None]
+    url: FieldRef[str | None]
+    tags: FieldRef[list[str] | None]
+    instruct_format: FieldRef[str | None]
+    settings: FieldRef[object]
+    text_model_group: FieldRef[str | None]
+    name_schema_exception: FieldRef[str | None]
+    context_window: FieldRef[object]
+    interaction_modes: FieldRef[object]
+    capabilities: FieldRef[object]
+    guidance: FieldRef[object]
+
+
+class ControlNetFields(GenericFields):
+    """Fields of `controlnet`."""
+
+    controlnet_style: FieldRef[str | None]
+
+
+class ClipFields(GenericFields):
+    """Fields of `clip`."""
+
+    pretrained_name: FieldRef[str | None]
+
+
+class VideoFields(GenericFields):
+    """Fields of `video_generation` and of `audio_generation`."""
+
+    baseline: FieldRef[str | None]
+    nsfw: FieldRef[bool]
+    tags: FieldRef[list[str] | None]
+
+
+AudioFields = VideoFields
+
+# Categories whose records add nothing.
+BlipFields = GenericFields
+CodeformerFields = GenericFields
+EsrganFields = GenericFields
+GfpganFields = GenericFields
+MiscellaneousFields = GenericFields
+SafetyCheckerFields = GenericFields
+
+# Field names as types, for programs that pass them on.
+GenericFieldName: TypeAlias = (
+    Literal["record_type", "name", "description", "version", "finetune_series", "metadata", "config"]
+    | Literal["model_classification", "size_on_disk_bytes", "licensing"]
+)
+ControlNetFieldName: TypeAlias = GenericFieldName | Literal["controlnet_style"]
+ImageGenFieldName: TypeAlias = (
+    GenericFieldName
+    | Literal["inpainting", "baseline", "optimization", "tags", "showcases", "min_bridge_version", "trigger"]
+    | Literal["homepage", "nsfw", "style", "requirements"]
+)
+TextGenFieldName: TypeAlias = (
+    GenericFieldName
+    | Literal["baseline", "parameters_count", "nsfw", "style", "display_name", "url", "tags", "instruct_format"]
+    | Literal["settings", "text_model_group", "name_schema_exception", "context_window", "interaction_modes"]
+    | Literal["capabilities", "guidance"]
+)

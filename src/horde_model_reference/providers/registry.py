@@ -1,0 +1,154 @@
+"""The providers known to one reference, and reading a category from several sources at once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from horde_model_reference.domain.merging import merge
+from horde_model_reference.domain.records import GenericModelRecord
+from horde_model_reference.domain.source_ids import (
+    HORDE_SOURCE_ID,
+    SourceOutcome,
+    SourceSelector,
+    normalize_source_selector,
+)
+from horde_model_reference.errors import UnknownSource
+from horde_model_reference.providers.base import ModelProvider
+
+__all__ = ["ModelProviderRegistry"]
+
+R = TypeVar("R", bound=GenericModelRecord)
+
+_log = logging.getLogger(__name__)
+
+
+class ModelProviderRegistry:
+    """Providers by source id, in the order they were registered. Safe to use from several threads.
+
+    It remembers what each provider last answered for each category, and logs when that turns to failure or back, not
+    at every read.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._providers: dict[str, ModelProvider] = {}
+        self._outcomes: dict[tuple[str, str], SourceOutcome] = {}
+        self._reasons: dict[tuple[str, str], str] = {}
+
+    def register(self, provider: ModelProvider, *, replace: bool = False) -> None:
+        """Make a provider a source. Raises `ValueError` for an id that is empty, reserved, or taken (see `replace`)."""
+        source_id = provider.validate_source_id()
+        with self._lock:
+            if source_id in self._providers and not replace:
+                raise ValueError(f"source {source_id!r} is registered already; pass replace=True to change it")
+            self._providers[source_id] = provider
+            self._forget(source_id)
+
+    def unregister(self, source_id: str) -> bool:
+        """Take a provider out of the sources; whether there was one."""
+        with self._lock:
+            self._forget(source_id)
+            return self._providers.pop(source_id, None) is not None
+
+    def get(self, source_id: str) -> ModelProvider | None:
+        """The provider of that id, if there is one."""
+        return self._providers.get(source_id)
+
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all providers, in order."""
+        with self._lock:
+            return tuple(self._providers)
+
+    def failed_sources(self, category: str | None = None) -> dict[str, str]:
+        """Source id -> reason, of providers whose last answer (for that category, or any) was an error."""
+        with self._lock:
+            reasons = dict(self._reasons)
+        return {source: reason for (source, failed), reason in reasons.items() if category in (None, failed)}
+
+    def outcome(self, source_id: str, category: str) -> SourceOutcome | None:
+        """What the provider last answered for that category, `None` if it was not asked."""
+        return self._outcomes.get((source_id, category))
+
+    def fetch(
+        self, source_id: str, category: str, *, record_type: type[R], force_refresh: bool = False
+    ) -> dict[str, R]:
+        """The records of one provider; none where it does not serve the category, has nothing, or failed.
+
+        Raises `UnknownSource` for an id that is not registered, `RuntimeError` where a record is not a `record_type`:
+        that is a mistake in the provider's code, which a reader could not make sense of.
+        """
+        provider = self.get(source_id)
+        if provider is None:
+            raise UnknownSource(source_id, (HORDE_SOURCE_ID, *self.ids()))
+        return _of_type(record_type, source_id, category, self._answer(provider, source_id, category, force_refresh))
+
+    def collect(
+        self,
+        category: str,
+        source: SourceSelector,
+        *,
+        horde: Callable[[], Mapping[str, R]],
+        record_type: type[R],
+        force_refresh: bool = False,
+    ) -> dict[str, tuple[R, str]]:
+        """Name -> (record, source id) over the selected sources; the first source listed wins a name.
+
+        `horde` reads the reference itself, and is called only if it is selected. Raises what it raises, and what
+        `fetch` does.
+        """
+        sources = normalize_source_selector(source, self.ids())
+        return merge(
+            (
+                source_id,
+                horde()
+                if source_id == HORDE_SOURCE_ID
+                else self.fetch(source_id, category, record_type=record_type, force_refresh=force_refresh),
+            )
+            for source_id in sources
+        )
+
+    def _answer(
+        self, provider: ModelProvider, source_id: str, category: str, force_refresh: bool
+    ) -> Mapping[str, GenericModelRecord]:
+        try:
+            served = provider.serves_category(category)
+            records = provider.fetch_category(category, force_refresh=force_refresh) if served else None
+        except Exception as error:  # noqa: BLE001  (a plug-in: what it raises is not ours to know, and costs no one else)
+            self._note(source_id, category, SourceOutcome.error, f"{type(error).__name__}: {error}")
+            return {}
+        self._note(source_id, category, SourceOutcome.ok if records else SourceOutcome.empty)
+        return records or {}
+
+    def _note(self, source_id: str, category: str, outcome: SourceOutcome, reason: str = "") -> None:
+        key = (source_id, category)
+        with self._lock:
+            before = self._outcomes.get(key)
+            self._outcomes[key] = outcome
+            self._reasons.pop(key, None)
+            if reason:
+                self._reasons[key] = reason
+        if reason and before is not SourceOutcome.error:
+            _log.warning("Source %s failed for %s, its records are left out: %s", source_id, category, reason)
+        elif before is SourceOutcome.error and not reason:
+            _log.info("Source %s answers for %s again", source_id, category)
+
+    def _forget(self, source_id: str) -> None:
+        for key in [key for key in self._outcomes if key[0] == source_id]:
+            del self._outcomes[key]
+            self._reasons.pop(key, None)
+
+
+def _of_type(
+    record_type: type[R], source_id: str, category: str, records: Mapping[str, GenericModelRecord]
+) -> dict[str, R]:
+    checked: dict[str, R] = {}
+    for name, record in records.items():
+        if not isinstance(record, record_type):
+            found, wanted = type(record).__name__, record_type.__name__
+            reason = f"source {source_id}: {category}/{name} is a {found}, not a {wanted}"
+            raise RuntimeError(reason)  # noqa: TRY004  (the contract's class)
+        checked[name] = record
+    return checked

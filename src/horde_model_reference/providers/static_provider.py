@@ -1,0 +1,64 @@
+"""A provider of records that are at hand already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from horde_model_reference.domain.findings import JsonValue
+from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
+from horde_model_reference.errors import MalformedInput
+from horde_model_reference.providers.base import ModelProvider
+
+__all__ = ["StaticModelProvider"]
+
+
+class StaticModelProvider(ModelProvider):
+    """Serves the records it was given, as category -> name -> record, under the given source id."""
+
+    def __init__(self, source_id: str, records: Mapping[str, Mapping[str, GenericModelRecord]]) -> None:
+        self._source_id = source_id
+        self._records = {str(category): dict(by_name) for category, by_name in records.items()}
+
+    @classmethod
+    def from_raw(cls, source_id: str, raw: Mapping[str, Mapping[str, Mapping[str, JsonValue]]]) -> StaticModelProvider:
+        """From v2 records as they lie in a JSON file: category -> name -> record, whose `name` may be left out.
+
+        Raises `MalformedInput`, naming the category, the record and the field, for a record that its class refuses.
+        """
+        return cls(
+            source_id,
+            {
+                category: {name: _parsed(source_id, category, name, fields) for name, fields in by_name.items()}
+                for category, by_name in raw.items()
+            },
+        )
+
+    @property
+    def source_id(self) -> str:
+        """The id it was given."""
+        return self._source_id
+
+    def provided_categories(self) -> set[str]:
+        """The categories it was given records of."""
+        return set(self._records)
+
+    def fetch_category(
+        self,
+        category: str,
+        *,
+        force_refresh: bool = False,  # noqa: ARG002  (of the interface)
+    ) -> dict[str, GenericModelRecord] | None:
+        """The records of that category, in a new dict; `None` for a category it was not given."""
+        records = self._records.get(category)
+        return None if records is None else dict(records)
+
+
+def _parsed(source_id: str, category: str, name: str, fields: Mapping[str, JsonValue]) -> GenericModelRecord:
+    try:
+        return get_record_type_for_category(category).model_validate({"name": name, **fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise MalformedInput(first["msg"], where=f"{source_id}/{category}", record=name, field=field) from error
