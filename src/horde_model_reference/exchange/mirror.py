@@ -1,0 +1,77 @@
+"""The JSON files under the data root that other programs read, kept equal to the store. A mirror, never the truth.
+
+Each file is replaced atomically and only where its content changed, so a reader in another process never sees a torn or
+half-new one. A mirror that fell behind (a crash, a full disk) is brought up to date by the next refresh.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from horde_model_reference.domain.categories import (
+    CANONICAL_CATEGORIES,
+    Category,
+    get_all_registered_categories,
+    get_category_descriptor,
+)
+from horde_model_reference.domain.events import Kind
+from horde_model_reference.exchange.exporting import legacy_file, v2_file
+from horde_model_reference.files import write_atomically
+from horde_model_reference.formats.json_codec import encode_pretty
+from horde_model_reference.stores.base import Store
+
+__all__ = ["Mirror"]
+
+_log = logging.getLogger("horde_model_reference.mirror")
+
+
+@dataclass
+class Mirror:
+    """The files of one store under `root`."""
+
+    store: Store
+    root: Path
+    _revision: int = -1
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def refresh(self) -> list[Path]:
+        """Write what changed since the last refresh; gives back the files written. Raises `OSError`, `StoreError`."""
+        with self._lock:
+            head = self.store.head()
+            changed = self._changed(head)
+            written = [path for category in changed for path in self._write(category)]
+            self._revision = head
+        if written:
+            _log.info("revision %d: rewrote %d files under %s", head, len(written), self.root)
+        return written
+
+    def _changed(self, head: int) -> list[Category]:
+        if self._revision < 0:
+            return list(CANONICAL_CATEGORIES)
+        if self._revision == head:
+            return []
+        known = get_all_registered_categories()
+        events = self.store.events(since=self._revision)
+        changed = dict.fromkeys(event.category for event in events if event.kind is Kind.RECORD)
+        return [category for category in changed if category in known]
+
+    def _write(self, category: Category) -> list[Path]:
+        descriptor = get_category_descriptor(category)
+        entries = self.store.entries(category)
+        contents = {self.root / descriptor.v2_filename(category): v2_file(entries)}
+        if descriptor.has_legacy_format and entries:
+            contents[self.root / "legacy" / descriptor.legacy_filename(category)] = legacy_file(category, entries)
+        metadata = self.store.metadata(category)
+        if metadata is not None:
+            contents[self.root / "meta" / "v2" / f"{category}_metadata.json"] = encode_pretty(metadata)
+        return [path for path, data in contents.items() if _replace(path, data)]
+
+
+def _replace(path: Path, data: bytes) -> bool:
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return False
+    write_atomically(path, data)
+    return True

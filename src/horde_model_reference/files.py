@@ -1,0 +1,55 @@
+"""Reading and writing whole files: reads are bounded, writes are atomic and durable."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from horde_model_reference.errors import MalformedInput
+
+__all__ = ["MAX_FILE_BYTES", "read_bounded", "write_atomically"]
+
+MAX_FILE_BYTES = 512 * 1024 * 1024
+"""No file of the reference is this large; what is, is not read."""
+
+
+def read_bounded(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
+    """The file's bytes. Raises `MalformedInput` where it is larger than `limit` or no regular file, `OSError` else."""
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise MalformedInput(f"larger than the limit of {limit} bytes", where=str(path))
+    return data
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the file so that a reader sees the old bytes or the new ones, and a crash leaves one of the two.
+
+    The bytes are on the disk when this returns; folders are created as needed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

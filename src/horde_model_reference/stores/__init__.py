@@ -1,0 +1,1 @@
+"""Where PRIMARY keeps the reference: one transactional store, SQLite or PostgreSQL."""

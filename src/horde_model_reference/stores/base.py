@@ -1,0 +1,87 @@
+"""What PRIMARY needs of a store: snapshots at any revision, a log of events, and units of work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from horde_model_reference.domain.categories import Category
+from horde_model_reference.domain.events import Entry, Event, Kind
+from horde_model_reference.domain.metadata import CategoryMetadata
+from horde_model_reference.domain.snapshots import Snapshot
+
+__all__ = ["Store", "UnitOfWork"]
+
+
+class UnitOfWork(Protocol):
+    """Changes that commit together or not at all. Nobody sees them before the commit, and then all at once."""
+
+    def entry(self, category: Category, name: str, *, kind: Kind = Kind.RECORD) -> Entry | None:
+        """The record as this unit of work sees it."""
+
+    def entries(self, category: Category, *, kind: Kind = Kind.RECORD) -> dict[str, Entry]:
+        """All of a category, in order; read at once, so that many `put`s cost no query each."""
+
+    def put(  # noqa: PLR0913  (one record has this many facts)
+        self,
+        category: Category,
+        name: str,
+        document: str,
+        *,
+        origin: str | None = None,
+        expected: int | None = None,
+        note: str = "",
+        kind: Kind = Kind.RECORD,
+    ) -> Event | None:
+        """Create or update a record: `document` is compact JSON. None where nothing would change.
+
+        `expected` is the revision at which the record was read (0 for "there was none"); raises `WriteConflict` where
+        it has moved since.
+        """
+
+    def delete(
+        self, category: Category, name: str, *, expected: int | None = None, note: str = "", kind: Kind = Kind.RECORD
+    ) -> Event | None:
+        """Delete a record; None where there is none."""
+
+
+class Store(Protocol):
+    """The reference on the side that owns it. Safe to use from many threads and processes at once."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, without secrets; for messages."""
+
+    def head(self) -> int:
+        """The newest revision, 0 for an empty store."""
+
+    def revision_at(self, time_ms: int) -> int:
+        """The newest revision at that Unix time in milliseconds."""
+
+    def snapshot(self, category: Category, *, at: int | None = None, known: Snapshot | None = None) -> Snapshot:
+        """The category now, or at revision `at`. `known` is given back, relabelled, where nothing changed since.
+
+        Raises `RevisionUnknown` for a revision that is not there.
+        """
+
+    def entries(self, category: Category, *, kind: Kind = Kind.RECORD) -> dict[str, Entry]:
+        """The rows behind a snapshot, with their origins, in order."""
+
+    def counts(self) -> dict[Category, int]:
+        """How many records each category has; categories without any are left out."""
+
+    def metadata(self, category: Category) -> CategoryMetadata | None:
+        """How often and when the category changed; None where it never had a record."""
+
+    def events(self, *, since: int = 0, category: Category | None = None, limit: int | None = None) -> Iterator[Event]:
+        """What happened after revision `since`, in order; read in portions, so it may be long."""
+
+    def begin(self, *, actor: str, at_ms: int | None = None) -> AbstractContextManager[UnitOfWork]:
+        """A unit of work: commits when the block ends, durable when it returns; rolls back when the block raises."""
+
+    def verify(self) -> list[tuple[int, str]]:
+        """Faults as (revision, what is wrong): in the chain of events, or between what it leads to and the records."""
+
+    def close(self) -> None:
+        """Give back connections. The store can be used again afterwards."""
