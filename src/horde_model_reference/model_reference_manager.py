@@ -1,0 +1,330 @@
+"""`ModelReferenceManager`: the documented face of one reading object for the whole process.
+
+The first construction locks its configuration. A parameter that is not passed says nothing, so `ModelReferenceManager()`
+gives the instance whatever it was built with; another explicit value than the one in force raises
+`ConfigurationLocked`, a `RuntimeError`. The instance is built completely before anyone can see it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from horde_model_reference.backends.base import ModelReferenceBackend
+from horde_model_reference.domain.categories import Category, get_category_descriptor
+from horde_model_reference.domain.findings import JsonObject
+from horde_model_reference.domain.metadata import CategoryMetadata
+from horde_model_reference.domain.query import ModelQuery, build_cross_category_query
+from horde_model_reference.domain.records import GenericModelRecord
+from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID, SourceSelector
+from horde_model_reference.errors import ConfigurationLocked, ReferenceUnavailable, UnknownCategory
+from horde_model_reference.path_consts import horde_model_reference_paths
+from horde_model_reference.prefetch import DeferredPrefetchHandle, PrefetchStrategy, begin_prefetch
+from horde_model_reference.providers.base import ModelProvider
+from horde_model_reference.reference import CategoryStatus, Reference
+from horde_model_reference.settings import HordeModelReferenceSettings, ReplicateMode, get_settings
+from horde_model_reference.sourced_reference import SourcedReference
+from horde_model_reference.typed_reads import TypedReads
+from horde_model_reference.wiring import Mode, Parts, assemble
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["DeferredPrefetchHandle", "ModelReferenceManager", "PrefetchStrategy"]
+
+_locking = threading.RLock()
+
+
+@dataclass(frozen=True)
+class _InForce:
+    """The configuration of the instance."""
+
+    mode: Mode
+    prefetch_strategy: PrefetchStrategy
+
+    def __getitem__(self, parameter: str) -> object:
+        return getattr(self if parameter == "prefetch_strategy" else self.mode, parameter)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a construction asked for: None where it said nothing."""
+
+    backend: ModelReferenceBackend | None
+    base_path: Path | None
+    replicate_mode: ReplicateMode | None
+    prefetch_strategy: PrefetchStrategy | None
+    offline: bool | None
+
+    def completed(self, settings: HordeModelReferenceSettings) -> _InForce:
+        """What was not said is taken from the settings."""
+        mode = Mode(
+            replicate_mode=self.replicate_mode or ReplicateMode(settings.replicate_mode),
+            offline=settings.offline if self.offline is None else self.offline,
+            base_path=self.base_path or horde_model_reference_paths.base_path.absolute(),
+            backend=self.backend,
+        )
+        return _InForce(mode, self.prefetch_strategy or PrefetchStrategy.LAZY)
+
+    def require_no_conflict(self, in_force: _InForce) -> None:
+        for parameter, asked in vars(self).items():
+            if asked is not None and asked != in_force[parameter]:
+                raise ConfigurationLocked(parameter, in_force[parameter], asked)
+
+
+class ModelReferenceManager(TypedReads):
+    """The reference for this process. All parameters are keywords, all optional; see the module for when they may differ.
+
+    `backend` is a place of your own to read from; `base_path` the data root, else under `AIWORKER_CACHE_HOME`;
+    `replicate_mode`, `offline` override the settings; `prefetch_strategy` says when to load (LAZY).
+
+    Each read has a raising form, an `_or_none` form that never raises for want of data, and async twins of both.
+    `source` selects among the reference (`horde`) and registered providers. Dictionaries that are returned are the
+    caller's own; the records in them are shared, so copy one before changing it.
+    """
+
+    _instance: ClassVar[ModelReferenceManager | None] = None
+    _in_force: _InForce
+    _parts: Parts
+    deferred_prefetch_handle: DeferredPrefetchHandle | None
+
+    def __new__(
+        cls,
+        *,
+        backend: ModelReferenceBackend | None = None,
+        base_path: str | Path | None = None,
+        replicate_mode: ReplicateMode | str | None = None,
+        prefetch_strategy: PrefetchStrategy | str | None = None,
+        offline: bool | None = None,
+    ) -> ModelReferenceManager:
+        asked = _Asked(
+            backend,
+            None if base_path is None else Path(base_path).absolute(),
+            None if replicate_mode is None else ReplicateMode(replicate_mode.upper()),
+            None if prefetch_strategy is None else PrefetchStrategy(prefetch_strategy),
+            offline,
+        )
+        with _locking:
+            if cls._instance is not None:
+                asked.require_no_conflict(cls._instance._in_force)
+                return cls._instance
+            instance = super().__new__(cls)
+            instance._build(asked)
+            ModelReferenceManager._instance = instance
+            return instance
+
+    def _build(self, asked: _Asked) -> None:
+        settings = get_settings()
+        self._in_force = asked.completed(settings)
+        self._parts = assemble(self._in_force.mode, settings)
+        self._reading = SourcedReference(self._parts.reference)
+        try:
+            self.deferred_prefetch_handle = begin_prefetch(self._in_force.prefetch_strategy, self._parts.reference)
+        except BaseException:
+            self._parts.close()
+            raise
+
+    @classmethod
+    def get_instance(cls) -> ModelReferenceManager:
+        """The instance. Raises `RuntimeError` where none was constructed yet."""
+        instance = ModelReferenceManager._instance
+        if instance is None:
+            raise RuntimeError("ModelReferenceManager is not constructed yet: call ModelReferenceManager(...) first")
+        return instance
+
+    @classmethod
+    def has_instance(cls) -> bool:
+        """Whether `get_instance` would give one."""
+        return ModelReferenceManager._instance is not None
+
+    @classmethod
+    def reset(cls) -> None:
+        """Drop the instance, so that the next construction may choose anew. Who holds the old one may go on using it."""
+        with _locking:
+            ModelReferenceManager._instance = None
+
+    # -- configuration in force --
+
+    @property
+    def backend(self) -> ModelReferenceBackend:
+        """Raw records by category, past every cache of typed records."""
+        return self._parts.backend
+
+    @property
+    def reference(self) -> Reference:
+        """The reading object under this face."""
+        return self._parts.reference
+
+    @property
+    def base_path(self) -> Path:
+        """The data root."""
+        return self._in_force.mode.base_path
+
+    @property
+    def replicate_mode(self) -> ReplicateMode:
+        """PRIMARY or REPLICA."""
+        return self._in_force.mode.replicate_mode
+
+    @property
+    def prefetch_strategy(self) -> PrefetchStrategy:
+        """The strategy this was built with."""
+        return self._in_force.prefetch_strategy
+
+    @property
+    def offline(self) -> bool:
+        """Whether the network is never used."""
+        return self._in_force.mode.offline
+
+    # -- reading --
+
+    def get_model_reference(
+        self, category: Category, overwrite_existing: bool = False, *, source: SourceSelector = HORDE_SOURCE_ID
+    ) -> dict[str, GenericModelRecord]:
+        """The records of a category by name; `overwrite_existing` asks the source now. Raises `ReferenceUnavailable`."""
+        return self._reading.read(category, fresh=overwrite_existing, source=source)
+
+    def get_model_reference_or_none(
+        self, category: Category, overwrite_existing: bool = False, *, source: SourceSelector = HORDE_SOURCE_ID
+    ) -> dict[str, GenericModelRecord] | None:
+        """Like `get_model_reference`, None where the category is unknown or cannot be had."""
+        try:
+            return self._reading.read(category, fresh=overwrite_existing, source=source)
+        except (ReferenceUnavailable, UnknownCategory):
+            return None
+
+    async def get_model_reference_async(
+        self, category: Category, overwrite_existing: bool = False, *, source: SourceSelector = HORDE_SOURCE_ID
+    ) -> dict[str, GenericModelRecord]:
+        """Like `get_model_reference`, without blocking the loop."""
+        return await self._reading.read_async(category, fresh=overwrite_existing, source=source)
+
+    async def get_model_reference_or_none_async(
+        self, category: Category, overwrite_existing: bool = False, *, source: SourceSelector = HORDE_SOURCE_ID
+    ) -> dict[str, GenericModelRecord] | None:
+        """Like `get_model_reference_or_none`, without blocking the loop."""
+        try:
+            return await self._reading.read_async(category, fresh=overwrite_existing, source=source)
+        except (ReferenceUnavailable, UnknownCategory):
+            return None
+
+    def get_all_model_references(
+        self, overwrite_existing: bool = False
+    ) -> dict[Category, dict[str, GenericModelRecord]]:
+        """Every category that is reference data, `{}` for one that cannot be had. Categories managed elsewhere (lora, ti)
+        appear only where there are records of them."""
+        return _present(self._reading.read_all(fresh=overwrite_existing))
+
+    def get_all_model_references_or_none(
+        self, overwrite_existing: bool = False
+    ) -> dict[Category, dict[str, GenericModelRecord] | None]:
+        """Every known category, None for one that cannot be had."""
+        return self._reading.read_all(fresh=overwrite_existing)
+
+    async def get_all_model_references_async(
+        self, overwrite_existing: bool = False
+    ) -> dict[Category, dict[str, GenericModelRecord]]:
+        """Like `get_all_model_references`, all categories at once, without blocking the loop."""
+        return _present(await self._reading.read_all_async(fresh=overwrite_existing))
+
+    async def get_all_model_references_or_none_async(
+        self, overwrite_existing: bool = False
+    ) -> dict[Category, dict[str, GenericModelRecord] | None]:
+        """Like `get_all_model_references_or_none`, all categories at once, without blocking the loop."""
+        return await self._reading.read_all_async(fresh=overwrite_existing)
+
+    def get_raw_model_reference_json(self, category: Category, overwrite_existing: bool = False) -> JsonObject:
+        """The documents as plain JSON, a new object. Raises `UnknownCategory` (a `KeyError`), `ReferenceUnavailable`."""
+        return self.reference.raw(category, fresh=overwrite_existing)
+
+    def get_raw_model_reference_json_or_none(
+        self, category: Category, overwrite_existing: bool = False
+    ) -> JsonObject | None:
+        """Like `get_raw_model_reference_json`, None where the category is unknown or cannot be had."""
+        try:
+            return self.reference.raw(category, fresh=overwrite_existing)
+        except (ReferenceUnavailable, UnknownCategory):
+            return None
+
+    async def get_raw_model_reference_json_async(
+        self, category: Category, overwrite_existing: bool = False
+    ) -> JsonObject:
+        """Like `get_raw_model_reference_json`, without blocking the loop."""
+        return await self.reference.raw_async(category, fresh=overwrite_existing)
+
+    async def get_raw_model_reference_json_or_none_async(
+        self, category: Category, overwrite_existing: bool = False
+    ) -> JsonObject | None:
+        """Like `get_raw_model_reference_json_or_none`, without blocking the loop."""
+        try:
+            return await self.reference.raw_async(category, fresh=overwrite_existing)
+        except (ReferenceUnavailable, UnknownCategory):
+            return None
+
+    def query_all(self, *, source: SourceSelector = HORDE_SOURCE_ID) -> ModelQuery[GenericModelRecord]:
+        """A query over all categories by the fields every record has, in one stable order."""
+        if source == HORDE_SOURCE_ID:
+            return build_cross_category_query(self.get_all_model_references())
+        return build_cross_category_query(
+            {c: list(self._reading.collect(c, source).values()) for c in self.get_all_model_references()}
+        )
+
+    # -- providers --
+
+    def register_provider(self, provider: ModelProvider, *, replace: bool = False) -> None:
+        """Make an application's own records a source. Raises `ValueError` for a reserved, empty or taken id."""
+        self._reading.providers.register(provider, replace=replace)
+
+    def unregister_provider(self, source_id: str) -> bool:
+        """Take a provider out; whether there was one."""
+        return self._reading.providers.unregister(source_id)
+
+    def get_provider(self, source_id: str) -> ModelProvider | None:
+        """The provider of that id, None where there is none."""
+        return self._reading.providers.get(source_id)
+
+    def failed_sources(self, category: Category | None = None) -> Mapping[str, str]:
+        """Source id -> reason, of the providers whose last answer was an error."""
+        return self._reading.providers.failed_sources(category)
+
+    # -- state --
+
+    def is_warm(self, category: Category | None = None) -> bool:
+        """Whether a read of the category (without one: of anything) is served from memory."""
+        return self.reference.is_warm(category)
+
+    async def warm_cache_async(self) -> None:
+        """Load every category that is not in memory yet, at once. Raises `ReferenceUnavailable` where none could be."""
+        await self.reference.warm_async()
+
+    def ensure_ready(self) -> None:
+        """Like `warm_cache_async` on this thread; waits for a prefetch that was begun instead of loading twice."""
+        if self.deferred_prefetch_handle is not None:
+            self.deferred_prefetch_handle.run()
+        else:
+            self.reference.warm()
+
+    @property
+    def prefetch_pending(self) -> bool:
+        """Whether a prefetch was promised that has not ended yet."""
+        return self.deferred_prefetch_handle is not None and self.deferred_prefetch_handle.prefetch_pending
+
+    def status(self) -> list[CategoryStatus]:
+        """What is in memory, where it came from and how old it is; asks nobody."""
+        return self.reference.status()
+
+    def get_metadata(self, category: Category) -> CategoryMetadata | None:
+        """How often and when the category changed; None where this process cannot know. Raises `UnknownCategory`."""
+        return self._parts.metadata(category)
+
+    def last_updated(self, category: Category | None = None) -> int | None:
+        """When the category (without one: any) last changed, in Unix seconds; None where this process cannot know."""
+        return self._parts.last_updated(category)
+
+
+def _present(
+    records: dict[Category, dict[str, GenericModelRecord] | None],
+) -> dict[Category, dict[str, GenericModelRecord]]:
+    wanted = {c: r for c, r in records.items() if r or not get_category_descriptor(c).managed_elsewhere}
+    return {category: found or {} for category, found in wanted.items()}

@@ -1,0 +1,1 @@
+"""Where a reader gets snapshots: the store, files, PRIMARY over HTTP, the package itself, and policies over them."""

@@ -1,0 +1,25 @@
+"""What a reader needs of a source: the snapshot of a category, or the news that the known one is still current."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from horde_model_reference.domain.categories import Category
+from horde_model_reference.domain.snapshots import Snapshot
+from horde_model_reference.flow import Flow
+
+__all__ = ["Source"]
+
+
+class Source(Protocol):
+    """Somewhere snapshots come from. Sources that hold other sources are the policies of reading."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+
+    def read(self, category: Category, known: Snapshot | None = None) -> Flow[Snapshot]:
+        """The category's snapshot. Where nothing changed since `known`, its body is that very object.
+
+        Raises `SourceUnavailable`: this source cannot tell, another may.
+        """

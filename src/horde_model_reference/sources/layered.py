@@ -1,0 +1,66 @@
+"""Policies of reading, each a source that holds other sources."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from horde_model_reference.domain.categories import Category
+from horde_model_reference.domain.snapshots import Snapshot
+from horde_model_reference.errors import SourceUnavailable
+from horde_model_reference.files import write_atomically
+from horde_model_reference.flow import Call, Flow
+from horde_model_reference.formats.json_codec import decode, encode_pretty
+from horde_model_reference.sources.base import Source
+from horde_model_reference.sources.local import FolderSource
+
+__all__ = ["FirstThatAnswers", "Remembered"]
+
+_log = logging.getLogger("horde_model_reference.sources")
+
+
+@dataclass(frozen=True)
+class FirstThatAnswers:
+    """The first source able to answer decides; the order is the order of trust."""
+
+    sources: tuple[Source, ...]
+
+    @property
+    def name(self) -> str:
+        return ", then ".join(source.name for source in self.sources)
+
+    def read(self, category: Category, known: Snapshot | None = None) -> Flow[Snapshot]:
+        refusals: list[SourceUnavailable] = []
+        for source in self.sources:
+            try:
+                return (yield from source.read(category, known))
+            except SourceUnavailable as refusal:
+                refusals.append(refusal)
+        raise SourceUnavailable.after(refusals)
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What `source` answers is kept in `folder`, where offline readers and other programs find it."""
+
+    source: Source
+    folder: FolderSource
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def read(self, category: Category, known: Snapshot | None = None) -> Flow[Snapshot]:
+        snapshot = yield from self.source.read(category, known)
+        if known is None or snapshot.body is not known.body:
+            yield Call(partial(_keep, self.folder.path_of(category), snapshot))
+        return snapshot
+
+
+def _keep(path: Path, snapshot: Snapshot) -> None:
+    try:
+        write_atomically(path, encode_pretty(decode(snapshot.body)))
+    except OSError as error:  # a full disk must not cost the reader what the network gave
+        _log.warning("%s cannot be written (%s); the next start without a network will not have it", path, error)

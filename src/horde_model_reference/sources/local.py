@@ -1,0 +1,104 @@
+"""Sources on this machine: the store, the JSON files under the data root, the catalogue that the package carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+
+from horde_model_reference.domain.categories import Category, get_category_descriptor
+from horde_model_reference.domain.snapshots import Snapshot
+from horde_model_reference.errors import MalformedInput, SourceUnavailable, StoreError
+from horde_model_reference.files import read_bounded
+from horde_model_reference.flow import Call, Flow
+from horde_model_reference.formats.json_codec import decode_object, encode
+from horde_model_reference.stores.base import Store
+
+__all__ = ["FolderSource", "StarterSource", "StoreSource"]
+
+
+@dataclass(frozen=True)
+class StoreSource:
+    """The store itself: PRIMARY reads what it owns, an empty category as empty."""
+
+    store: Store
+
+    @property
+    def name(self) -> str:
+        return self.store.url
+
+    def read(self, category: Category, known: Snapshot | None = None) -> Flow[Snapshot]:
+        if get_category_descriptor(category).managed_elsewhere:
+            raise SourceUnavailable(self.name, f"{category} is managed by another program")
+        try:
+            snapshot: Snapshot = yield Call(partial(self.store.snapshot, category, known=known))
+        except StoreError as error:
+            raise SourceUnavailable(self.name, error.reason) from error
+        return snapshot
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder of v2 files, one a category: the mirror that PRIMARY keeps, or the cache of a replica.
+
+    A file is read again only when its time, size or place on the disk has changed.
+    """
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.root)
+
+    def read(self, category: Category, known: Snapshot | None = None) -> Flow[Snapshot]:
+        snapshot: Snapshot = yield Call(partial(self._read, category, known))
+        return snapshot
+
+    def path_of(self, category: Category) -> Path:
+        """The category's file."""
+        return self.root / get_category_descriptor(category).v2_filename(category)
+
+    def _read(self, category: Category, known: Snapshot | None) -> Snapshot:
+        path = self.path_of(category)
+        try:
+            facts = path.stat()
+            tag = f"{facts.st_mtime_ns}-{facts.st_size}-{facts.st_ino}"
+            if known is not None and known.source == self.name and known.tag == tag:
+                return known
+            body = _compact(read_bounded(path), str(path))
+        except FileNotFoundError:
+            raise SourceUnavailable(self.name, f"has no {path.name}") from None
+        except OSError as error:
+            raise SourceUnavailable(self.name, f"{path.name}: {error.strerror}") from error
+        except MalformedInput as error:
+            raise SourceUnavailable(self.name, f"{path.name}: {error.reason}") from error
+        return Snapshot(category, body, source=self.name, tag=tag)
+
+
+@dataclass(frozen=True)
+class StarterSource:
+    """The starter catalogue inside the package: what a first run without any network reads."""
+
+    name: str = "the starter catalogue"
+
+    def read(self, category: Category, known: Snapshot | None = None) -> Flow[Snapshot]:
+        if known is not None and known.source == self.name:
+            return known
+        read: Callable[[], bytes | None] = partial(self.body, category)
+        body: bytes | None = yield Call(read)
+        if body is None:
+            raise SourceUnavailable(self.name, f"has no {category}")
+        return Snapshot(category, body, source=self.name)
+
+    @staticmethod
+    def body(category: Category) -> bytes | None:
+        """The category as compact JSON, None where the catalogue has none of it."""
+        folder = files("horde_model_reference").joinpath("data", "starter")
+        path = folder.joinpath(get_category_descriptor(category).v2_filename(category))
+        return _compact(path.read_bytes(), path.name) if path.is_file() else None
+
+
+def _compact(data: bytes, where: str) -> bytes:
+    return encode(decode_object(data, where=where))
