@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from horde_model_reference.domain.merging import merge
 from horde_model_reference.domain.records import (
     EsrganModelRecord,
     GenericModelRecord,
@@ -96,10 +95,11 @@ def test_a_selector_cannot_be_empty() -> None:
         normalize_source_selector([])
 
 
-def test_the_first_source_that_has_a_name_wins_it() -> None:
-    """In the order met, with the source of each record."""
+def test_the_first_source_that_has_a_name_wins_it(registry: ModelProviderRegistry) -> None:
+    """In the order met, with the source of each record; records never mix."""
     mine, horde = upscalers("a", "c"), upscalers("b", "a")
-    merged = merge([("mine", mine), ("horde", horde)])
+    registry.register(StaticModelProvider("mine", {"esrgan": mine}))
+    merged = registry.collect("esrgan", ["mine", "horde"], horde=lambda: horde, record_type=EsrganModelRecord)
     assert list(merged) == ["a", "c", "b"]
     assert merged["a"][0] is mine["a"]
     assert [source for _, source in merged.values()] == ["mine", "mine", "horde"]

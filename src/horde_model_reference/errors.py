@@ -6,6 +6,7 @@ HordeModelReferenceError
 ├── ModelNotFound (RuntimeError)          the category is there, the model is not
 ├── UnknownCategory (KeyError, ValueError) no such category is known here
 ├── UnknownSource (ValueError)            a source id that nobody registered
+├── UnknownField (ValueError)             a query named a field that its records do not have
 ├── MalformedInput (ValueError)           a file, record or field that cannot be read
 ├── UnsafeName (ValueError)               a name that would leave its folder or deceive a reader
 ├── SettingsInvalid (ValueError)          a setting that cannot be what it says
@@ -41,6 +42,7 @@ __all__ = [
     "StoreTooNew",
     "StoreUnavailable",
     "UnknownCategory",
+    "UnknownField",
     "UnknownSource",
     "UnsafeName",
     "WriteConflict",
@@ -95,8 +97,19 @@ class UnknownSource(HordeModelReferenceError, ValueError):
         self.known = known
 
 
+class UnknownField(HordeModelReferenceError, ValueError):
+    """A query named a field that its records do not have; `close` are fields with much the same name."""
+
+    def __init__(self, name: str, record_type: str, known: tuple[str, ...], close: tuple[str, ...] = ()) -> None:
+        hint = f" Did you mean {', '.join(close)}?" if close else ""
+        super().__init__(f"{record_type} has no field {name!r}.{hint} Valid fields are {', '.join(known)}.")
+        self.name = name
+        self.known = known
+        self.close = close
+
+
 class MalformedInput(HordeModelReferenceError, ValueError):
-    """Something that was read is not what it must be; `where` is the file or address, `record` and `field` the place."""
+    """Something that was read is not what it must be: in the file or at the address `where`, at `record`, `field`."""
 
     def __init__(self, reason: str, *, where: str = "", record: str = "", field: str = "") -> None:
         place = ": ".join(part for part in (where, record, field) if part)

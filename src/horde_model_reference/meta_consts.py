@@ -1,6 +1,4 @@
 """The documented import path of categories and vocabularies; the code is in `domain`."""
 
-from __future__ import annotations
-
 from horde_model_reference.domain.categories import *  # noqa: F403  (a re-export: __all__ there is the API)
 from horde_model_reference.domain.vocabulary import *  # noqa: F403

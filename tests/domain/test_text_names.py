@@ -66,17 +66,6 @@ def test_dates_and_leading_versions_are_extras(name: str, extra: ExtraPart) -> N
     assert parse_text_model_name(name).extras == (extra,)
 
 
-def test_the_author_is_what_stands_before_the_slash() -> None:
-    """A backend's prefix is no author, and a bare name has none."""
-    assert parse_text_model_name("koboldcpp/acme/One-7B").author == "acme"
-    assert parse_text_model_name("One-7B").author is None
-
-
-def test_names_compare_in_one_spelling() -> None:
-    """Lower case, one underscore for every run of separators; the slash stays."""
-    assert parse_text_model_name("Acme/Big Model-_1.5 x").normalized == "acme/big_model_1_5_x"
-
-
 @pytest.mark.parametrize(
     ("name", "group"),
     [

@@ -146,7 +146,7 @@ def test_an_unknown_value_is_reported_once_and_in_these_words(caplog: pytest.Log
 
 def test_reports_end_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hostile reference with endless new values is reported up to a limit; long values are cut."""
-    monkeypatch.setattr(vocabulary, "_reported", set())
+    monkeypatch.setattr(vocabulary, "_reported", {})
     monkeypatch.setattr(vocabulary, "_MOST_REPORTED", 3)
     words = Vocabulary("word", [])
     assert sum(words.note_unknown(f"{number}", "m") for number in range(9)) == 3

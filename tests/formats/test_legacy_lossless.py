@@ -104,7 +104,7 @@ CHANGES: dict[str, tuple[Callable[[Any], None], str]] = {
     "size": (_set("size_on_disk_bytes", 7), "size_on_disk_bytes"),
     "inpainting": (lambda document: document.update(inpainting=True), "inpainting"),
     "requirements": (_set("requirements", {"min_steps": 5}), "requirements"),
-    "metadata": (_set("metadata", {"schema_version": "2.1.0", "created_at": 5}), "metadata"),
+    "metadata": (_set("metadata", {"schema_version": "2.1.0", "created_by": "someone"}), "metadata"),
     "URL": (lambda document: _download(document).update(file_url="https://example.org/new"), "config"),
     "hash": (lambda document: _download(document).update(sha256sum="0" * 64), "config"),
     "purpose": (lambda document: _download(document).update(file_purpose="vae"), "config"),
@@ -180,3 +180,13 @@ def test_a_changed_text_record_keeps_the_other_cells(
         assert {k: v for k, v in (form.to_v2("text_generation", key, entry)[0] or {}).items() if v != ""} == {
             k: v for k, v in document.items() if v != ""
         }
+
+
+def test_the_times_a_primary_stamps_are_no_change(reference: Path) -> None:
+    """A v2 file of a running service carries created_at and updated_at; the legacy entry stays the original."""
+    for category in ("image_generation", "esrgan"):
+        origins, documents, _ = load(reference, category)
+        for key, origin in origins.items():
+            stamped: Any = deepcopy(documents[key])
+            stamped.setdefault("metadata", {}).update(created_at=1_700_000_000, updated_at=1_700_000_001)
+            assert legacy_format(category).from_v2(category, key, stamped, origin) == origin

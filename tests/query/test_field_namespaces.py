@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from types import UnionType
-from typing import get_args
-
 import pytest
 
-from horde_model_reference import query, query_fields
+from horde_model_reference import query_fields
 from horde_model_reference.domain import records
 from horde_model_reference.query_fields import FieldRef
 
@@ -38,21 +35,3 @@ def test_a_namespace_has_the_fields_of_its_record_class(namespace: str) -> None:
         reference = getattr(fields, name)
         assert isinstance(reference, FieldRef)
         assert reference.path == (name,)
-
-
-@pytest.mark.parametrize(
-    ("literal", "record_type"),
-    [
-        (query.GenericFieldName, records.GenericModelRecord),
-        (query.ControlNetFieldName, records.ControlNetModelRecord),
-        (query.ImageGenFieldName, records.ImageGenerationModelRecord),
-        (query.TextGenFieldName, records.TextGenerationModelRecord),
-    ],
-)
-def test_the_field_name_types_list_the_fields(
-    literal: UnionType, record_type: type[records.GenericModelRecord]
-) -> None:
-    """For annotations in programs that pass field names on."""
-    parts = get_args(literal)
-    names = [name for part in parts for name in (get_args(part) or (part,))]
-    assert sorted(names) == sorted(record_type.model_fields)

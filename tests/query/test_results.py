@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from horde_model_reference.domain.record_fields import UnknownField
-from horde_model_reference.domain.records import EsrganModelRecord, GenericModelRecord, ImageGenerationModelRecord
+from horde_model_reference.domain.records import (
+    ControlNetModelRecord,
+    EsrganModelRecord,
+    GenericModelRecord,
+    ImageGenerationModelRecord,
+)
+from horde_model_reference.errors import UnknownField
 from horde_model_reference.query import (
     HORDE_SOURCE_ID,
+    ControlNetQuery,
     ImageGenerationQuery,
     ModelQuery,
-    build_controlnet_query,
     build_cross_category_query,
     build_image_query,
     build_query,
@@ -185,7 +190,7 @@ def test_text_queries_ask_the_usual_questions() -> None:
 def test_controlnet_queries_ask_for_a_style() -> None:
     """The one field they add."""
     records = {name: controlnet(name, controlnet_style=style) for name, style in (("a", "canny"), ("b", "depth"))}
-    assert build_controlnet_query(records).for_style("depth").names() == ["b"]
+    assert ControlNetQuery(ControlNetModelRecord, records).for_style("depth").names() == ["b"]
 
 
 def test_any_record_class_can_be_queried() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from horde_model_reference.domain.record_fields import UnknownField
-from horde_model_reference.errors import HordeModelReferenceError, MalformedInput
+from horde_model_reference.errors import HordeModelReferenceError, MalformedInput, UnknownField
 from horde_model_reference.query import build_image_query
 from horde_model_reference.query_fields import FieldRef, ImageFields, TextFields, false, true
 from tests.query.samples import IMAGES, image, images, texts

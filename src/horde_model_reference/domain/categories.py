@@ -9,54 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from pydantic import BaseModel
-
 from horde_model_reference.domain.names import require_safe_name
+from horde_model_reference.domain.sharing import Sharing
 from horde_model_reference.errors import UnknownCategory
 
-__all__ = [
-    "CANONICAL_CATEGORIES",
-    "MODEL_CLASSIFICATION_LOOKUP",
-    "MODEL_DOMAIN",
-    "MODEL_PURPOSE",
-    "MODEL_REFERENCE_CATEGORY",
-    "Category",
-    "CategoryDescriptor",
-    "ModelClassification",
-    "find_category",
-    "get_all_registered_categories",
-    "get_category_descriptor",
-    "get_github_image_categories",
-    "get_github_text_categories",
-    "get_model_classification",
-    "get_no_legacy_format_categories",
-    "get_weights_marker_folders",
-    "register_category",
-]
+__all__ = ["CANONICAL_CATEGORIES", "MODEL_CLASSIFICATION_LOOKUP", "MODEL_DOMAIN", "MODEL_PURPOSE"]
+__all__ += ["MODEL_REFERENCE_CATEGORY", "Category", "CategoryDescriptor", "ModelClassification", "find_category"]
+__all__ += ["get_all_registered_categories", "get_category_descriptor", "get_model_classification"]
+__all__ += ["get_weights_marker_folders", "register_category"]
 
 
-class MODEL_DOMAIN(StrEnum):
-    """What a model works on."""
+MODEL_DOMAIN = StrEnum("MODEL_DOMAIN", "image text video audio rendered_3d")
+"""What a model works on."""
 
-    image = "image"
-    text = "text"
-    video = "video"
-    audio = "audio"
-    rendered_3d = "rendered_3d"
-
-
-class MODEL_PURPOSE(StrEnum):
-    """What a model does with it."""
-
-    generation = "generation"
-    post_processing = "post_processing"
-    auxiliary_or_patch = "auxiliary_or_patch"
-    feature_extractor = "feature_extractor"
-    safety_checker = "safety_checker"
-    miscellaneous = "miscellaneous"
+MODEL_PURPOSE = StrEnum(
+    "MODEL_PURPOSE", "generation post_processing auxiliary_or_patch feature_extractor safety_checker miscellaneous"
+)
+"""What a model does with it."""
 
 
 class MODEL_REFERENCE_CATEGORY(StrEnum):
@@ -79,13 +52,11 @@ class MODEL_REFERENCE_CATEGORY(StrEnum):
     ti = "ti"
 
 
-_MEMBERS: dict[str, MODEL_REFERENCE_CATEGORY] = {member.value: member for member in MODEL_REFERENCE_CATEGORY}
-
 Category: TypeAlias = str
 """A category by name: a `MODEL_REFERENCE_CATEGORY` member is one, and so is a name registered at run time."""
 
 
-class ModelClassification(BaseModel):
+class ModelClassification(Sharing):
     """The (domain, purpose) pair of a record."""
 
     domain: MODEL_DOMAIN
@@ -127,56 +98,35 @@ class CategoryDescriptor:
         return ModelClassification(domain=self.domain, purpose=self.purpose)
 
 
-def _legacy_image(purpose: MODEL_PURPOSE, folder: str, *, marker: bool = False, file: str | None = None) -> CategoryDescriptor:
-    return CategoryDescriptor(
-        MODEL_DOMAIN.image,
-        purpose,
-        github_source="image",
-        has_legacy_format=True,
-        filename_override=file,
-        on_disk_folder_name=folder,
-        weights_marker=marker,
-    )
-
-
-def _elsewhere(folder: str) -> CategoryDescriptor:
-    return CategoryDescriptor(
-        MODEL_DOMAIN.image,
-        MODEL_PURPOSE.auxiliary_or_patch,
-        managed_elsewhere=True,
-        on_disk_folder_name=folder,
-        managed_download_elsewhere=True,
-    )
-
-
-_C = MODEL_REFERENCE_CATEGORY
+_C, _P = MODEL_REFERENCE_CATEGORY, MODEL_PURPOSE
+_image = partial(CategoryDescriptor, MODEL_DOMAIN.image)
+_legacy = partial(_image, github_source="image", has_legacy_format=True)
+_elsewhere = partial(_image, _P.auxiliary_or_patch, managed_elsewhere=True, managed_download_elsewhere=True)
 _DESCRIPTORS: dict[Category, CategoryDescriptor] = {
-    _C.blip: _legacy_image(MODEL_PURPOSE.feature_extractor, "blip"),
-    _C.clip: _legacy_image(MODEL_PURPOSE.feature_extractor, "clip", marker=True),
-    _C.codeformer: _legacy_image(MODEL_PURPOSE.post_processing, "codeformer"),
-    _C.controlnet: _legacy_image(MODEL_PURPOSE.auxiliary_or_patch, "controlnet"),
-    _C.controlnet_annotator: CategoryDescriptor(
-        MODEL_DOMAIN.image, MODEL_PURPOSE.auxiliary_or_patch, on_disk_folder_name="controlnet"
-    ),
-    _C.esrgan: _legacy_image(MODEL_PURPOSE.post_processing, "esrgan"),
-    _C.gfpgan: _legacy_image(MODEL_PURPOSE.post_processing, "gfpgan"),
-    _C.safety_checker: _legacy_image(MODEL_PURPOSE.safety_checker, "safety_checker"),
-    _C.image_generation: _legacy_image(
-        MODEL_PURPOSE.generation, "compvis", marker=True, file="stable_diffusion.json"
+    _C.blip: _legacy(_P.feature_extractor, on_disk_folder_name="blip"),
+    _C.clip: _legacy(_P.feature_extractor, on_disk_folder_name="clip", weights_marker=True),
+    _C.codeformer: _legacy(_P.post_processing, on_disk_folder_name="codeformer"),
+    _C.controlnet: _legacy(_P.auxiliary_or_patch, on_disk_folder_name="controlnet"),
+    _C.controlnet_annotator: _image(_P.auxiliary_or_patch, on_disk_folder_name="controlnet"),
+    _C.esrgan: _legacy(_P.post_processing, on_disk_folder_name="esrgan"),
+    _C.gfpgan: _legacy(_P.post_processing, on_disk_folder_name="gfpgan"),
+    _C.safety_checker: _legacy(_P.safety_checker, on_disk_folder_name="safety_checker"),
+    _C.image_generation: _legacy(
+        _P.generation, filename_override="stable_diffusion.json", on_disk_folder_name="compvis", weights_marker=True
     ),
     _C.text_generation: CategoryDescriptor(
         MODEL_DOMAIN.text,
-        MODEL_PURPOSE.generation,
+        _P.generation,
         github_source="text",
         has_legacy_format=True,
         filename_override="text_generation.json",
         legacy_filename_override="models.csv",
     ),
-    _C.video_generation: CategoryDescriptor(MODEL_DOMAIN.video, MODEL_PURPOSE.generation),
-    _C.audio_generation: CategoryDescriptor(MODEL_DOMAIN.audio, MODEL_PURPOSE.generation),
-    _C.miscellaneous: _legacy_image(MODEL_PURPOSE.miscellaneous, "miscellaneous"),
-    _C.lora: _elsewhere("lora"),
-    _C.ti: _elsewhere("ti"),
+    _C.video_generation: CategoryDescriptor(MODEL_DOMAIN.video, _P.generation),
+    _C.audio_generation: CategoryDescriptor(MODEL_DOMAIN.audio, _P.generation),
+    _C.miscellaneous: _legacy(_P.miscellaneous, on_disk_folder_name="miscellaneous"),
+    _C.lora: _elsewhere(on_disk_folder_name="lora"),
+    _C.ti: _elsewhere(on_disk_folder_name="ti"),
 }
 
 CANONICAL_CATEGORIES: tuple[MODEL_REFERENCE_CATEGORY, ...] = tuple(
@@ -192,8 +142,7 @@ MODEL_CLASSIFICATION_LOOKUP: Mapping[Category, ModelClassification] = MappingPro
 def register_category(category: str, descriptor: CategoryDescriptor, *, replace: bool = False) -> None:
     """Make a category known to this process.
 
-    Raises `UnsafeName` for a name that could not be a file's, `ValueError` where it is known already and `replace`
-    is false. Example: `register_category("upscale_video", CategoryDescriptor(MODEL_DOMAIN.video, ...))`.
+    Raises `UnsafeName` for a name that could not be a file's, `ValueError` for a known one (see `replace`).
     """
     require_safe_name(category, kind="category")
     if category in _DESCRIPTORS and not replace:
@@ -205,7 +154,7 @@ def find_category(name: str) -> Category:
     """The category of that name, as an enum member where it is one. Raises `UnknownCategory`."""
     if name not in _DESCRIPTORS:
         raise UnknownCategory(name, tuple(map(str, _DESCRIPTORS)))
-    return _MEMBERS.get(name, name)
+    return MODEL_REFERENCE_CATEGORY.__members__.get(name, name)
 
 
 def get_category_descriptor(category: str) -> CategoryDescriptor:
@@ -221,21 +170,6 @@ def get_all_registered_categories() -> dict[Category, CategoryDescriptor]:
 def get_model_classification(category: str) -> ModelClassification:
     """The (domain, purpose) pair of that category, a new object."""
     return get_category_descriptor(category).classification
-
-
-def get_github_image_categories() -> list[Category]:
-    """Categories published by the image repository."""
-    return [c for c, d in _DESCRIPTORS.items() if d.github_source == "image"]
-
-
-def get_github_text_categories() -> list[Category]:
-    """Categories published by the text repository."""
-    return [c for c, d in _DESCRIPTORS.items() if d.github_source == "text"]
-
-
-def get_no_legacy_format_categories() -> list[Category]:
-    """Categories that exist in v2 only."""
-    return [c for c, d in _DESCRIPTORS.items() if not d.has_legacy_format]
 
 
 def get_weights_marker_folders() -> list[str]:

@@ -13,25 +13,14 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = [
-    "LICENSE_DATA_SCHEMA_VERSION",
-    "LicenseAssignment",
-    "LicenseDefinition",
-    "LicenseEvidence",
-    "LicenseObligation",
-    "LicensedAsset",
-    "LicensedAssetKind",
-    "LicensingRecordMetadata",
-    "ModelLicensing",
-    "PermissionStatus",
-    "license_identifiers",
-    "unknown_model_licensing",
-]
+__all__ = ["LICENSE_DATA_SCHEMA_VERSION", "LicenseAssignment", "LicenseDefinition", "LicenseEvidence"]
+__all__ += ["LicenseObligation", "LicensedAsset", "LicensedAssetKind", "LicensingRecordMetadata", "ModelLicensing"]
+__all__ += ["PermissionStatus", "license_identifiers", "unknown_model_licensing"]
 
 LICENSE_DATA_SCHEMA_VERSION = 1
 
 _NO_CONCLUSION = frozenset({"NOASSERTION", "NONE"})
-_TOKEN = re.compile(r"\s*([()]|[A-Za-z0-9][A-Za-z0-9.:_-]*\+?)\s*")
+_TOKEN = re.compile(r"[()]|[A-Za-z0-9][A-Za-z0-9.:_-]*\+?")
 _KIND = {"(": "(", ")": ")", "AND": "operator", "OR": "operator", "WITH": "with"}
 
 # What may follow what. Parentheses are counted beside the table.
@@ -47,33 +36,18 @@ _NEXT = {
 }
 
 
-class PermissionStatus(StrEnum):
-    """Whether something is permitted, as far as anybody reviewed it."""
+PermissionStatus = StrEnum("PermissionStatus", "ALLOWED ALLOWED_WITH_CONDITIONS PROHIBITED UNKNOWN")
+"""Whether something is permitted, as far as anybody reviewed it."""
 
-    ALLOWED = "allowed"
-    ALLOWED_WITH_CONDITIONS = "allowed_with_conditions"
-    PROHIBITED = "prohibited"
-    UNKNOWN = "unknown"
+LicenseObligation = StrEnum(
+    "LicenseObligation",
+    "ATTRIBUTION INCLUDE_LICENSE SHARE_ALIKE DISCLOSE_SOURCE NETWORK_SOURCE_DISCLOSURE "
+    "RESPONSIBLE_USE_RESTRICTIONS OTHER",
+)
+"""What a user must do in return."""
 
-
-class LicenseObligation(StrEnum):
-    """What a user must do in return."""
-
-    ATTRIBUTION = "attribution"
-    INCLUDE_LICENSE = "include_license"
-    SHARE_ALIKE = "share_alike"
-    DISCLOSE_SOURCE = "disclose_source"
-    NETWORK_SOURCE_DISCLOSURE = "network_source_disclosure"
-    RESPONSIBLE_USE_RESTRICTIONS = "responsible_use_restrictions"
-    OTHER = "other"
-
-
-class LicensedAssetKind(StrEnum):
-    """What a licensed thing is that is no model."""
-
-    SOFTWARE_COMPONENT = "software_component"
-    CUSTOM_NODE = "custom_node"
-    OTHER = "other"
+LicensedAssetKind = StrEnum("LicensedAssetKind", "SOFTWARE_COMPONENT CUSTOM_NODE OTHER")
+"""What a licensed thing is that is no model."""
 
 
 def license_identifiers(expression: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -99,11 +73,8 @@ def license_identifiers(expression: str) -> tuple[frozenset[str], frozenset[str]
 
 
 def _tokens(expression: str) -> list[str]:
-    tokens, position = [], 0
-    while match := _TOKEN.match(expression, position):
-        tokens.append(match[1])
-        position = match.end()
-    if position < len(expression):
+    tokens = _TOKEN.findall(expression)
+    if "".join(tokens) != "".join(expression.split()):
         raise ValueError(f"Invalid license expression: {expression}")
     return tokens
 

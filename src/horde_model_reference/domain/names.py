@@ -13,7 +13,11 @@ MAX_NAME_LENGTH = 512
 """Characters in a model name; the longest real one has fewer than 100."""
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
-_DECEIVING = {"Cc": "a control character", "Cs": "a lone surrogate", "Cf": "an invisible or direction-changing character"}
+_DECEIVING = {
+    "Cc": "a control character",
+    "Cs": "a lone surrogate",
+    "Cf": "an invisible or direction-changing character",
+}
 _DEVICE = re.compile(r"[A-Za-z]:")
 
 
@@ -32,7 +36,9 @@ def require_model_name(name: str) -> str:
     if not name.strip():
         raise UnsafeName(name, "a model name cannot be blank")
     if len(name) > MAX_NAME_LENGTH:
-        raise UnsafeName(name[:40] + "…", f"a model name has at most {MAX_NAME_LENGTH} characters, this one {len(name)}")
+        raise UnsafeName(
+            name[:40] + "…", f"a model name has at most {MAX_NAME_LENGTH} characters, this one {len(name)}"
+        )
     if "\\" in name:
         raise UnsafeName(name, "a model name cannot hold a backslash")
     _refuse_deceiving(name)

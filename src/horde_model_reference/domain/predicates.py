@@ -8,11 +8,9 @@ only the records whose fate the left side left open, so `ref.is_not_none() & (re
 from __future__ import annotations
 
 import operator
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, repeat
-from types import MappingProxyType
 from typing import Any, Generic, Never, TypeAlias, TypeVar, overload
 
 from horde_model_reference.domain.record_fields import Path, column
@@ -20,93 +18,44 @@ from horde_model_reference.domain.record_fields import Path, column
 __all__ = ["FieldRef", "OrderSpec", "Predicate", "false", "true"]
 
 T = TypeVar("T")
+Column: TypeAlias = Iterable[object]
+Answers: TypeAlias = Iterable[bool]
 
 
-class Predicate(ABC):
-    """A condition on records. `predicate(record)` judges one of them."""
+class Predicate:
+    """A condition on records. `predicate(record)` judges one of them.
 
-    __slots__ = ()
+    `select` gives one answer a record, in order, to be read once; it raises `TypeError` for values that cannot be
+    compared. `fields` are the record fields it reads, so that a query can refuse a wrong one before it runs.
+    """
 
-    @abstractmethod
-    def select(self, records: Sequence[object]) -> Iterable[bool]:
-        """One answer a record, in order, to be read once. Raises `TypeError` for values that cannot be compared."""
+    __slots__ = ("fields", "select")
 
-    def fields(self) -> frozenset[str]:
-        """The record fields it reads, so that a query can refuse a wrong one before it runs."""
-        return frozenset()
+    def __init__(self, select: Callable[[Sequence[object]], Answers], fields: Iterable[str] = ()) -> None:
+        self.select = select
+        self.fields = frozenset(fields)
 
     def __call__(self, record: object, /) -> bool:
         return next(iter(self.select((record,))))
 
     def __and__(self, other: Predicate) -> Predicate:
-        return Both(self, other)
+        def both(records: Sequence[object]) -> Answers:
+            left = list(self.select(records))
+            right = iter(other.select(list(compress(records, left))))
+            return [kept and next(right) for kept in left]
+
+        return Predicate(both, self.fields | other.fields)
 
     def __or__(self, other: Predicate) -> Predicate:
-        return Either(self, other)
+        return ~(~self & ~other)
 
     def __invert__(self) -> Predicate:
-        return Opposite(self)
+        return Predicate(lambda records: map(operator.not_, self.select(records)), self.fields)
 
     def __bool__(self) -> Never:
         raise TypeError("a predicate has no truth value: combine predicates with &, | and ~, each in parentheses")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Both(Predicate):
-    """`left & right`."""
-
-    left: Predicate
-    right: Predicate
-
-    def select(self, records: Sequence[object]) -> Iterable[bool]:
-        left = list(self.left.select(records))
-        right = iter(self.right.select(list(compress(records, left))))
-        return [kept and next(right) for kept in left]
-
-    def fields(self) -> frozenset[str]:
-        return self.left.fields() | self.right.fields()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Either(Predicate):
-    """`left | right`."""
-
-    left: Predicate
-    right: Predicate
-
-    def select(self, records: Sequence[object]) -> Iterable[bool]:
-        left = list(self.left.select(records))
-        right = iter(self.right.select(list(compress(records, map(operator.not_, left)))))
-        return [kept or next(right) for kept in left]
-
-    def fields(self) -> frozenset[str]:
-        return self.left.fields() | self.right.fields()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Opposite(Predicate):
-    """`~inner`."""
-
-    inner: Predicate
-
-    def select(self, records: Sequence[object]) -> Iterable[bool]:
-        return map(operator.not_, self.inner.select(records))
-
-    def fields(self) -> frozenset[str]:
-        return self.inner.fields()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Judged(Predicate):
-    """A condition that is a function of the record."""
-
-    judge: Callable[[Any], object]
-
-    def select(self, records: Sequence[object]) -> Iterable[bool]:
-        return map(bool, map(self.judge, records))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Constant(Predicate):
     """The same answer for every record: `true` and `false`.
 
@@ -114,10 +63,11 @@ class Constant(Predicate):
     without a record gives themselves, so that `false()` means the same.
     """
 
-    answer: bool
+    __slots__ = ("answer",)
 
-    def select(self, records: Sequence[object]) -> Iterable[bool]:
-        return repeat(self.answer, len(records))
+    def __init__(self, answer: bool) -> None:
+        super().__init__(lambda records: repeat(answer, len(records)))
+        self.answer = answer
 
     @overload
     def __call__(self) -> Constant: ...
@@ -133,39 +83,6 @@ true = Constant(True)
 false = Constant(False)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Comparison(Predicate):
-    """A field against a value, by one of `OPERATORS`."""
-
-    path: Path
-    operation: str
-    value: object
-
-    def select(self, records: Sequence[object]) -> Iterable[bool]:
-        try:
-            return OPERATORS[self.operation](column(records, self.path), self.value)
-        except TypeError as error:
-            raise TypeError(f"{'__'.join(self.path)} {self.operation} {self.value!r}: {error}") from error
-
-    def fields(self) -> frozenset[str]:
-        return frozenset(self.path[:1])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TagsOverlap(Predicate):
-    """How a record's tags meet the `wanted` ones: by `any`, `all` or `none` of `TAG_TESTS`."""
-
-    mode: str
-    wanted: frozenset[str]
-
-    def select(self, records: Sequence[object]) -> Iterable[bool]:
-        test = TAG_TESTS[self.mode]
-        return [test(self.wanted, tags or ()) for tags in map(operator.attrgetter("tags"), records)]
-
-    def fields(self) -> frozenset[str]:
-        return frozenset({"tags"})
-
-
 class FieldRef(Predicate, Generic[T]):
     """A field of a record class, to compare: `ImageFields.nsfw == False`, `TextFields.parameters_count >= 7e9`.
 
@@ -176,13 +93,8 @@ class FieldRef(Predicate, Generic[T]):
     __slots__ = ("path",)
 
     def __init__(self, *path: str) -> None:
+        super().__init__(lambda records: map(bool, column(records, path)), path[:1])
         self.path: Path = path
-
-    def select(self, records: Sequence[object]) -> Iterable[bool]:
-        return map(bool, column(records, self.path))
-
-    def fields(self) -> frozenset[str]:
-        return frozenset(self.path[:1])
 
     def __getitem__(self, step: str) -> FieldRef[object]:
         return FieldRef(*self.path, step)
@@ -243,73 +155,33 @@ class OrderSpec:
     descending: bool = False
 
 
-Column: TypeAlias = Iterable[object]
-Answers: TypeAlias = Callable[[Column, Any], Iterable[bool]]
+def judged(judge: Callable[[Any], object]) -> Predicate:
+    """A condition that is a function of the record."""
+    return Predicate(lambda records: map(bool, map(judge, records)))
 
 
-def _equals(values: Column, value: object) -> Iterable[bool]:
-    return map(operator.eq, values, repeat(value))
+def tags_overlap(mode: str, wanted: frozenset[str]) -> Predicate:
+    """How a record's tags meet the `wanted` ones: by `any`, `all` or `none` of `TAG_TESTS`."""
+    test = TAG_TESTS[mode]
+    return Predicate(
+        lambda records: [test(wanted, tags or ()) for tags in map(operator.attrgetter("tags"), records)], ("tags",)
+    )
 
 
-def _differs(values: Column, value: object) -> Iterable[bool]:
-    return map(operator.ne, values, repeat(value))
-
-
-def _is_any_of(values: Column, choices: tuple[object, ...]) -> Iterable[bool]:
-    values = list(values)
-    try:
-        return list(map(frozenset(choices).__contains__, values))
-    except TypeError:  # something in them is a list or a model and has no hash
-        return [value in choices for value in values]
-
-
-def _is_none_of(values: Column, choices: tuple[object, ...]) -> Iterable[bool]:
-    return map(operator.not_, _is_any_of(values, choices))
-
-
-def _holds_unless_none(test: Callable[[Any, Any], bool]) -> Answers:
-    def holds(values: Column, operand: object) -> Iterable[bool]:
-        values = list(values)
-        if None not in values:
-            return list(map(test, values, repeat(operand)))
-        return [value is not None and test(value, operand) for value in values]
-
-    return holds
-
-
-OPERATORS: Mapping[str, Answers] = MappingProxyType(
-    {
-        "eq": _equals,
-        "ne": _differs,
-        "gt": _holds_unless_none(operator.gt),
-        "gte": _holds_unless_none(operator.ge),
-        "lt": _holds_unless_none(operator.lt),
-        "lte": _holds_unless_none(operator.le),
-        "in": _is_any_of,
-        "not_in": _is_none_of,
-        "contains": _holds_unless_none(operator.contains),
-    }
-)
-"""Operator -> its answers for a whole column of values."""
-
-
-TAG_TESTS: Mapping[str, Callable[[frozenset[str], Sequence[str]], bool]] = MappingProxyType(
-    {
-        "any": lambda wanted, tags: not wanted.isdisjoint(tags),
-        "all": lambda wanted, tags: bool(tags) and wanted.issubset(tags),
-        "none": lambda wanted, tags: wanted.isdisjoint(tags),
-    }
-)
-"""No tag wanted: `any` holds for no record, `none` for every one, `all` for those that have tags."""
-
-
-def comparison(path: Path, operation: str, value: object) -> Comparison:
-    """The comparison of a field with a value, the value checked now. Raises `ValueError` for `in` with a string."""
+def comparison(path: Path, operation: str, value: object) -> Predicate:
+    """A field against a value, by one of `OPERATORS`. Raises `ValueError` for `in` with a string."""
     if isinstance(value, Constant):
         value = value.answer
     if operation in ("in", "not_in"):
         value = _as_choices(path, value)
-    return Comparison(path, operation, value)
+
+    def select(records: Sequence[object]) -> Answers:
+        try:
+            return OPERATORS[operation](column(records, path), value)
+        except TypeError as error:
+            raise TypeError(f"{'__'.join(path)} {operation} {value!r}: {error}") from error
+
+    return Predicate(select, path[:1])
 
 
 def _as_choices(path: Path, values: object) -> tuple[object, ...]:
@@ -319,3 +191,42 @@ def _as_choices(path: Path, values: object) -> tuple[object, ...]:
     if not isinstance(values, Iterable):
         raise TypeError(f"{'__'.join(path)}: 'in' needs a list of values, not {values!r}")
     return tuple(value.answer if isinstance(value, Constant) else value for value in values)
+
+
+def _is_any_of(values: Column, choices: tuple[object, ...]) -> Answers:
+    values = list(values)
+    try:
+        return list(map(frozenset(choices).__contains__, values))
+    except TypeError:  # something in them is a list or a model and has no hash
+        return [value in choices for value in values]
+
+
+def _holds_unless_none(test: Callable[[Any, Any], bool]) -> Callable[[Column, Any], Answers]:
+    def holds(values: Column, operand: object) -> Answers:
+        values = list(values)
+        if None not in values:
+            return list(map(test, values, repeat(operand)))
+        return [value is not None and test(value, operand) for value in values]
+
+    return holds
+
+
+OPERATORS: Mapping[str, Callable[[Column, Any], Answers]] = {
+    "eq": lambda values, value: map(operator.eq, values, repeat(value)),
+    "ne": lambda values, value: map(operator.ne, values, repeat(value)),
+    "gt": _holds_unless_none(operator.gt),
+    "gte": _holds_unless_none(operator.ge),
+    "lt": _holds_unless_none(operator.lt),
+    "lte": _holds_unless_none(operator.le),
+    "in": _is_any_of,
+    "not_in": lambda values, choices: map(operator.not_, _is_any_of(values, choices)),
+    "contains": _holds_unless_none(operator.contains),
+}
+"""Operator -> its answers for a whole column of values."""
+
+TAG_TESTS: Mapping[str, Callable[[frozenset[str], Sequence[str]], bool]] = {
+    "any": lambda wanted, tags: not wanted.isdisjoint(tags),
+    "all": lambda wanted, tags: bool(tags) and wanted.issubset(tags),
+    "none": lambda wanted, tags: wanted.isdisjoint(tags),
+}
+"""No tag wanted: `any` holds for no record, `none` for every one, `all` for those that have tags."""

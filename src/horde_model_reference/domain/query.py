@@ -15,24 +15,17 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import compress
-from types import MappingProxyType
 from typing import Any, Generic, Self, SupportsIndex, TypeAlias, TypeVar
 
 from horde_model_reference.domain.categories import get_all_registered_categories
 from horde_model_reference.domain.predicates import (
     OPERATORS,
     FieldRef,
-    Judged,
     OrderSpec,
     Predicate,
-    TagsOverlap,
     comparison,
-)
-from horde_model_reference.domain.query_fields import (
-    ControlNetFieldName,
-    GenericFieldName,
-    ImageGenFieldName,
-    TextGenFieldName,
+    judged,
+    tags_overlap,
 )
 from horde_model_reference.domain.record_fields import Path, parse_path, reader, require_field
 from horde_model_reference.domain.records import (
@@ -43,21 +36,8 @@ from horde_model_reference.domain.records import (
 )
 from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID
 
-__all__ = [
-    "ControlNetFieldName",
-    "ControlNetQuery",
-    "GenericFieldName",
-    "ImageGenFieldName",
-    "ImageGenerationQuery",
-    "ModelQuery",
-    "TextGenFieldName",
-    "TextModelQuery",
-    "build_controlnet_query",
-    "build_cross_category_query",
-    "build_image_query",
-    "build_query",
-    "build_text_query",
-]
+__all__ = ["ControlNetQuery", "ImageGenerationQuery", "ModelQuery", "TextModelQuery"]
+__all__ += ["build_cross_category_query", "build_image_query", "build_query", "build_text_query"]
 
 R = TypeVar("R", bound=GenericModelRecord)
 
@@ -69,20 +49,21 @@ OrderKey: TypeAlias = str | FieldRef[Any] | OrderSpec
 
 
 class ModelQuery(Generic[R]):
-    """A selection of records of one class. Every method that narrows or orders gives a new query.
-
-    Obtained from `manager.query(category)`, or from records at hand by `build_query` and its kin.
-    """
+    """A selection of records of one class. Every method that narrows or orders gives a new query."""
 
     _predicates: tuple[Predicate, ...] = ()
     _order: tuple[OrderSpec, ...] = ()
     _offset: int | None = None
     _limit: int | None = None
 
-    def __init__(self, record_type: type[R], records: Sequence[R], sources: Sequence[str] | None = None) -> None:
+    def __init__(self, record_type: type[R], records: Records[R]) -> None:
         self._record_type = record_type
-        self._records = records
-        self._sources = sources
+        self._sources: Sequence[str] | None = None
+        if isinstance(records, Mapping):
+            self._records: Sequence[R] = tuple(records.values())
+        else:
+            self._records = tuple(record for record, _ in records)
+            self._sources = tuple(source for _, source in records)
 
     def where(self, *predicates: Predicate | Callable[[R], object], **fields: object) -> Self:
         """Only records for which all of it holds.
@@ -112,11 +93,9 @@ class ModelQuery(Generic[R]):
         return self._tagged("none", tags)
 
     def order_by(self, *keys: OrderKey, descending: bool = False) -> Self:
-        """In this order, which replaces an earlier one; records that tie keep the order they had.
-
-        Missing values come last, descending first. `descending` turns each of the keys around.
-        """
-        return self._with(_order=tuple(_order_spec(self._record_type, key, descending) for key in keys))
+        """In this order, which replaces an earlier one; ties keep theirs. Missing values are last, descending first."""
+        specs = (key.asc() if isinstance(key, FieldRef) else key for key in keys)
+        return self._with(_order=tuple(_order_spec(self._record_type, spec, descending) for spec in specs))
 
     def limit(self, count: SupportsIndex | None) -> Self:
         """At most that many: the slice `[:count]`, also for a negative number. Replaces an earlier limit."""
@@ -167,10 +146,7 @@ class ModelQuery(Generic[R]):
         return bool(self.to_list())
 
     def distinct(self, field: str | FieldRef[Any]) -> list[object]:
-        """The values of a field, each once, in the order met; of a list field, its elements.
-
-        Raises `ValueError` where the values have no hash, as dicts and nested models do.
-        """
+        """The values of a field, each once, in the order met; of a list field, its elements. Raises as `group_by`."""
         return list(self.group_by(field))
 
     def group_by(self, field: str | FieldRef[Any]) -> dict[object, list[R]]:
@@ -178,13 +154,14 @@ class ModelQuery(Generic[R]):
 
         Raises `ValueError` where the values have no hash, as dicts and nested models do.
         """
-        path = _field_path(self._record_type, field)
+        path = field.path if isinstance(field, FieldRef) else parse_path(self._record_type, field)
+        require_field(self._record_type, path[0])
         read = reader(path)
         groups: dict[object, list[R]] = {}
         for record in self.to_list():
             value = read(record)
             try:
-                for key in _keys(value):
+                for key in dict.fromkeys(value) if isinstance(value, _COLLECTIONS) else (value,):
                     groups.setdefault(key, []).append(record)
             except TypeError as error:
                 raise ValueError(f"{'__'.join(path)} of {record.name!r} cannot be a key: {error}") from error
@@ -205,16 +182,16 @@ class ModelQuery(Generic[R]):
 
     def _checked(self, predicate: Predicate | Callable[[R], object]) -> Predicate:
         if isinstance(predicate, Predicate):
-            for field in predicate.fields():
+            for field in predicate.fields:
                 require_field(self._record_type, field)
             return predicate
         if callable(predicate):
-            return Judged(predicate)
+            return judged(predicate)
         raise TypeError(f"where() takes predicates, functions of a record and keywords, not {predicate!r}")
 
     def _tagged(self, mode: str, tags: Iterable[str | Iterable[str]]) -> Self:
         wanted = frozenset(tag for given in tags for tag in ([given] if isinstance(given, str) else given))
-        return self.where(TagsOverlap(mode, wanted))
+        return self.where(tags_overlap(mode, wanted))
 
 
 class _GenerationQuery(ModelQuery[R]):
@@ -264,14 +241,12 @@ class ControlNetQuery(ModelQuery[ControlNetModelRecord]):
         return self.where(controlnet_style=styles)
 
 
-_QUERY_CLASSES: Mapping[type[GenericModelRecord], type[ModelQuery[Any]]] = MappingProxyType(
-    {
-        ImageGenerationModelRecord: ImageGenerationQuery,
-        TextGenerationModelRecord: TextModelQuery,
-        ControlNetModelRecord: ControlNetQuery,
-        GenericModelRecord: ModelQuery,
-    }
-)
+_QUERY_CLASSES: dict[type[GenericModelRecord], type[ModelQuery[Any]]] = {
+    ImageGenerationModelRecord: ImageGenerationQuery,
+    TextGenerationModelRecord: TextModelQuery,
+    ControlNetModelRecord: ControlNetQuery,
+    GenericModelRecord: ModelQuery,
+}
 
 
 @lru_cache(maxsize=256)
@@ -280,48 +255,29 @@ def _query_class(record_type: type[GenericModelRecord]) -> type[ModelQuery[Any]]
 
 
 def build_query(records: Records[R], record_type: type[R]) -> ModelQuery[R]:
-    """A query of records of any class, which is an `ImageGenerationQuery` and so on where there is one for the class.
-
-    A type checker sees the helpers of those with `build_image_query` and its kin.
-    """
-    return _query_class(record_type)(record_type, *_unzipped(records))
+    """A query of records of any class: an `ImageGenerationQuery` and so on where there is one for the class."""
+    return _query_class(record_type)(record_type, records)
 
 
 def build_image_query(records: Records[ImageGenerationModelRecord]) -> ImageGenerationQuery:
     """A query of `image_generation` records."""
-    return ImageGenerationQuery(ImageGenerationModelRecord, *_unzipped(records))
+    return ImageGenerationQuery(ImageGenerationModelRecord, records)
 
 
 def build_text_query(records: Records[TextGenerationModelRecord]) -> TextModelQuery:
     """A query of `text_generation` records."""
-    return TextModelQuery(TextGenerationModelRecord, *_unzipped(records))
+    return TextModelQuery(TextGenerationModelRecord, records)
 
 
-def build_controlnet_query(records: Records[ControlNetModelRecord]) -> ControlNetQuery:
-    """A query of `controlnet` records."""
-    return ControlNetQuery(ControlNetModelRecord, *_unzipped(records))
-
-
-def build_cross_category_query(
-    categories: Mapping[str, Records[GenericModelRecord]],
-) -> ModelQuery[GenericModelRecord]:
+def build_cross_category_query(categories: Mapping[str, Records[GenericModelRecord]]) -> ModelQuery[GenericModelRecord]:
     """A query over several categories, by the fields that all records have.
 
-    Unordered, it runs in the registered order of the categories, and within one as its records came; so pages of it
-    are stable, whatever order the mapping has.
+    Unordered, it runs in the registered order of the categories, whatever order the mapping has: its pages are stable.
     """
-    ranks = {category: rank for rank, category in enumerate(get_all_registered_categories())}
     pairs: list[tuple[GenericModelRecord, str]] = []
-    for category in sorted(categories, key=lambda name: ranks.get(name, len(ranks))):
-        records, sources = _unzipped(categories[category])
-        pairs.extend(zip(records, sources or [HORDE_SOURCE_ID] * len(records), strict=True))
+    for category in dict.fromkeys([*get_all_registered_categories(), *categories]):
+        pairs += build_query(categories.get(category, {}), GenericModelRecord).to_list_with_source()
     return build_query(pairs, GenericModelRecord)
-
-
-def _unzipped(records: Records[R]) -> tuple[Sequence[R], Sequence[str] | None]:
-    if isinstance(records, Mapping):
-        return tuple(records.values()), None
-    return tuple(record for record, _ in records), tuple(source for _, source in records)
 
 
 @lru_cache(maxsize=1024)
@@ -338,28 +294,13 @@ _COLLECTIONS = (list, tuple, set, frozenset)
 
 def _keyword(record_type: type[GenericModelRecord], keyword: str, value: object) -> Predicate:
     path, operation = _parsed_keyword(record_type, keyword)
-    if isinstance(value, _COLLECTIONS):
-        operation = _ANY_OF.get(operation, operation)
-    return comparison(path, operation, value)
-
-
-def _field_path(record_type: type[GenericModelRecord], field: str | FieldRef[Any]) -> Path:
-    if isinstance(field, FieldRef):
-        require_field(record_type, field.path[0])
-        return field.path
-    return parse_path(record_type, field)
-
-
-def _order_spec(record_type: type[GenericModelRecord], key: OrderKey, descending: bool) -> OrderSpec:
-    if isinstance(key, str):
-        return _parsed_order(record_type, key.removeprefix("-"), key.startswith("-") is not descending)
-    spec = key.asc() if isinstance(key, FieldRef) else key
-    return _parsed_order(record_type, spec.field, spec.descending is not descending)
+    return comparison(path, _ANY_OF.get(operation, operation) if isinstance(value, _COLLECTIONS) else operation, value)
 
 
 @lru_cache(maxsize=1024)
-def _parsed_order(record_type: type[GenericModelRecord], field: str, descending: bool) -> OrderSpec:
-    return OrderSpec("__".join(parse_path(record_type, field)), descending)
+def _order_spec(record_type: type[GenericModelRecord], key: str | OrderSpec, descending: bool) -> OrderSpec:
+    spec = OrderSpec(key.removeprefix("-"), key.startswith("-")) if isinstance(key, str) else key
+    return OrderSpec("__".join(parse_path(record_type, spec.field)), spec.descending is not descending)
 
 
 def _arranged(records: Sequence[R], spec: OrderSpec) -> list[R]:
@@ -373,7 +314,3 @@ def _arranged(records: Sequence[R], spec: OrderSpec) -> list[R]:
     except TypeError as error:
         raise TypeError(f"cannot order by {spec.field}: {error}") from error
     return missing + present if spec.descending else present + missing
-
-
-def _keys(value: object) -> Iterable[object]:
-    return dict.fromkeys(value) if isinstance(value, _COLLECTIONS) else (value,)

@@ -6,34 +6,14 @@ takes an `int` as well.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 from horde_model_reference.domain.predicates import FieldRef
 
-__all__ = [
-    "AudioFields",
-    "BlipFields",
-    "ClipFields",
-    "CodeformerFields",
-    "ControlNetFieldName",
-    "ControlNetFields",
-    "EsrganFields",
-    "GenericFieldName",
-    "GenericFields",
-    "GfpganFields",
-    "ImageFields",
-    "ImageGenFieldName",
-    "MiscellaneousFields",
-    "SafetyCheckerFields",
-    "TextFields",
-    "TextGenFieldName",
-    "VideoFields",
-]
+__all__ = ["AudioFields", "BlipFields", "ClipFields", "CodeformerFields", "ControlNetFields", "EsrganFields"]
+__all__ += ["GenericFields", "GfpganFields", "ImageFields", "MiscellaneousFields", "SafetyCheckerFields", "TextFields"]
+__all__ += ["VideoFields"]
 
 
 class _Namespace:
-    """Gives each annotated name its `FieldRef`."""
-
     def __init_subclass__(cls) -> None:
         for name in cls.__annotations__:
             setattr(cls, name, FieldRef(name))
@@ -111,29 +91,4 @@ class VideoFields(GenericFields):
 
 
 AudioFields = VideoFields
-
-# Categories whose records add nothing.
-BlipFields = GenericFields
-CodeformerFields = GenericFields
-EsrganFields = GenericFields
-GfpganFields = GenericFields
-MiscellaneousFields = GenericFields
-SafetyCheckerFields = GenericFields
-
-# Field names as types, for programs that pass them on.
-GenericFieldName: TypeAlias = (
-    Literal["record_type", "name", "description", "version", "finetune_series", "metadata", "config"]
-    | Literal["model_classification", "size_on_disk_bytes", "licensing"]
-)
-ControlNetFieldName: TypeAlias = GenericFieldName | Literal["controlnet_style"]
-ImageGenFieldName: TypeAlias = (
-    GenericFieldName
-    | Literal["inpainting", "baseline", "optimization", "tags", "showcases", "min_bridge_version", "trigger"]
-    | Literal["homepage", "nsfw", "style", "requirements"]
-)
-TextGenFieldName: TypeAlias = (
-    GenericFieldName
-    | Literal["baseline", "parameters_count", "nsfw", "style", "display_name", "url", "tags", "instruct_format"]
-    | Literal["settings", "text_model_group", "name_schema_exception", "context_window", "interaction_modes"]
-    | Literal["capabilities", "guidance"]
-)
+BlipFields = CodeformerFields = EsrganFields = GfpganFields = MiscellaneousFields = SafetyCheckerFields = GenericFields

@@ -7,50 +7,32 @@ a predicate in front of it (`finetune_series__ne=None`) keeps such records away 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from itertools import repeat
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
-from horde_model_reference.errors import HordeModelReferenceError, MalformedInput
+from horde_model_reference.errors import MalformedInput, UnknownField
 
-__all__ = ["Path", "UnknownField", "attribute_names", "column", "parse_path", "reader", "require_field"]
+__all__ = ["Path", "column", "parse_path", "reader", "require_field"]
 
 Path: TypeAlias = tuple[str, ...]
 
 _MISSING = object()
 
 
-class UnknownField(HordeModelReferenceError, ValueError):
-    """A query named a field that its records do not have; `close` are fields with much the same name."""
-
-    def __init__(self, name: str, record_type: str, known: Collection[str]) -> None:
-        self.name = name
-        self.known = tuple(known)
-        self.close = tuple(difflib.get_close_matches(name, self.known))
-        hint = f" Did you mean {', '.join(self.close)}?" if self.close else ""
-        super().__init__(f"{record_type} has no field {name!r}.{hint} Valid fields are {', '.join(self.known)}.")
-
-
-@lru_cache(maxsize=256)
-def attribute_names(record_type: type[BaseModel]) -> Mapping[str, str]:
-    """Field name or alias -> attribute, so that `parameters` finds `parameters_count`."""
-    fields = record_type.model_fields
-    aliases = {field.alias: name for name, field in fields.items() if field.alias}
-    return MappingProxyType(aliases | {name: name for name in fields})
-
-
+@lru_cache(maxsize=4096)
 def require_field(record_type: type[BaseModel], name: str) -> str:
-    """The attribute that `name` means for records of that class. Raises `UnknownField`."""
-    attribute = attribute_names(record_type).get(name)
-    if attribute is None:
-        raise UnknownField(name, record_type.__name__, record_type.model_fields)
-    return attribute
+    """The attribute of that name or alias (`parameters` is `parameters_count`). Raises `UnknownField`."""
+    fields = record_type.model_fields
+    for attribute, field in fields.items():
+        if name in (attribute, field.alias):
+            return attribute
+    raise UnknownField(name, record_type.__name__, tuple(fields), tuple(get_close_matches(name, fields)))
 
 
 def parse_path(record_type: type[BaseModel], text: str) -> Path:
@@ -76,7 +58,7 @@ def _walk(record: object, value: object, path: Path) -> object:
         found = _below(value, step)
         if found is _MISSING:
             reached = "__".join(path[:depth])
-            reason = f"{reached} is {_described(value)} and has no {step!r}"
+            reason = f"{reached} is {'None' if value is None else f'a {type(value).__name__}'} and has no {step!r}"
             raise MalformedInput(reason, record=str(getattr(record, "name", "")), field="__".join(path))
         value = found
     return value
@@ -89,7 +71,3 @@ def _below(value: object, step: str) -> object:
     if isinstance(value, BaseModel) and (step in type(value).model_fields or step in (value.model_extra or ())):
         return getattr(value, step)
     return _MISSING
-
-
-def _described(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"

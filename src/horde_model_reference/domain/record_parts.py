@@ -1,30 +1,22 @@
 """The parts that records are made of, and the one decision they all share: what happens to a field nobody knows.
 
 Normally it is kept, so that a record written by a later version survives a read and a write. In a test environment
-(`AI_HORDE_TESTING`) it is refused, so that a misspelt field fails a test. A class needs that answer when it is defined;
-this module takes it as a plain fact of the process, read once from the environment that the package captured when it
-was imported, and nothing else in the domain asks.
+(`AI_HORDE_TESTING`) it is refused, so that a misspelt field fails a test. A class needs that answer when it is defined:
+it is read once, from the environment that the package captured when it was imported.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
-from horde_model_reference.horde_environment import ai_horde_ci_settings
+from horde_model_reference.domain.sharing import Sharing
+from horde_model_reference.horde_environment import horde_environment
 
-__all__ = [
-    "RECORD_CONFIG",
-    "SCHEMA_VERSION",
-    "DownloadRecord",
-    "FineTuneSeriesInfo",
-    "GenericModelRecordConfig",
-    "GenericModelRecordMetadata",
-    "Stripped",
-    "get_default_config",
-]
+__all__ = ["RECORD_CONFIG", "SCHEMA_VERSION", "DownloadRecord", "FineTuneSeriesInfo", "GenericModelRecordConfig"]
+__all__ += ["GenericModelRecordMetadata", "Stripped", "get_default_config"]
 
 SCHEMA_VERSION: Final = "2.1.0"
 """The version of the v2 format that this package writes."""
@@ -32,14 +24,11 @@ SCHEMA_VERSION: Final = "2.1.0"
 Stripped = Annotated[str, StringConstraints(strip_whitespace=True)]
 """Text without white space around it."""
 
-_STRICT: Final = ai_horde_ci_settings.ai_horde_testing
+_STRICT: Final = horde_environment().ai_horde_testing
 
 
 def get_default_config() -> ConfigDict:
-    """The pydantic configuration that clients give models of their own.
-
-    Fields go by name or by alias; unknown ones are dropped, or refused where `AI_HORDE_TESTING` was set at import.
-    """
+    """The configuration of clients' own models: unknown fields are dropped, or refused with `AI_HORDE_TESTING`."""
     return ConfigDict(extra="forbid" if _STRICT else "ignore", populate_by_name=True)
 
 
@@ -57,7 +46,7 @@ RECORD_CONFIG = ConfigDict(
 )
 
 
-class DownloadRecord(BaseModel):
+class DownloadRecord(Sharing):
     """One file of a model: where it is and how to verify it.
 
     `sha256sum` is lower-case hexadecimal, or the word FIXME where nobody has computed it.
@@ -74,7 +63,7 @@ class DownloadRecord(BaseModel):
     size_bytes: int | None = None
 
 
-class GenericModelRecordConfig(BaseModel):
+class GenericModelRecordConfig(Sharing):
     """The files of a model, and the hashes of components inside them by component kind."""
 
     model_config = RECORD_CONFIG
@@ -83,7 +72,7 @@ class GenericModelRecordConfig(BaseModel):
     embedded_component_hashes: dict[str, str] | None = None
 
 
-class GenericModelRecordMetadata(BaseModel):
+class GenericModelRecordMetadata(Sharing):
     """Who wrote a record, and when, in unix seconds."""
 
     model_config = RECORD_CONFIG
@@ -95,7 +84,7 @@ class GenericModelRecordMetadata(BaseModel):
     updated_by: str | None = None
 
 
-class FineTuneSeriesInfo(BaseModel):
+class FineTuneSeriesInfo(Sharing):
     """The series of fine-tunes that a model belongs to."""
 
     model_config = RECORD_CONFIG

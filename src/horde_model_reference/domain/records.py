@@ -7,12 +7,14 @@ that it has handed out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Self, TypeAlias
+from typing import Annotated, ClassVar, Self, TypeAlias, Unpack
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
+from horde_model_reference.domain import text_support, vocabulary
 from horde_model_reference.domain.categories import (
     MODEL_REFERENCE_CATEGORY,
     Category,
@@ -32,53 +34,16 @@ from horde_model_reference.domain.record_parts import (
     Stripped,
     get_default_config,
 )
-from horde_model_reference.domain.text_support import (
-    SupportClaim,
-    TextCapability,
-    TextContextWindow,
-    TextGuidanceSummary,
-    TextInteractionMode,
-)
-from horde_model_reference.domain.vocabulary import (
-    CONTROLNET_STYLE,
-    CONTROLNET_STYLES,
-    IMAGE_BASELINES,
-    IMAGE_SCHEDULERS,
-    KNOWN_IMAGE_GENERATION_BASELINE,
-    MODEL_STYLE,
-    MODEL_STYLES,
-    Vocabulary,
-)
+from horde_model_reference.domain.sharing import Sharing
 
-__all__ = [
-    "MODEL_RECORD_TYPE_LOOKUP",
-    "SCHEMA_VERSION",
-    "AudioGenerationModelRecord",
-    "BlipModelRecord",
-    "ClipModelRecord",
-    "CodeformerModelRecord",
-    "ControlNetAnnotatorModelRecord",
-    "ControlNetModelRecord",
-    "DownloadRecord",
-    "EsrganModelRecord",
-    "FineTuneSeriesInfo",
-    "GenericModelRecord",
-    "GenericModelRecordConfig",
-    "GenericModelRecordMetadata",
-    "GfpganModelRecord",
-    "ImageGenerationModelRecord",
-    "LoraModelRecord",
-    "MiscellaneousModelRecord",
-    "SafetyCheckerModelRecord",
-    "TextGenerationModelRecord",
-    "TextModelGroupNameSchema",
-    "TextualInversionModelRecord",
-    "VideoGenerationModelRecord",
-    "get_default_config",
-    "get_record_type_for_category",
-    "normalize_scheduler_requirements",
-    "register_record_type",
-]
+__all__ = ["MODEL_RECORD_TYPE_LOOKUP", "SCHEMA_VERSION", "AudioGenerationModelRecord", "BlipModelRecord"]
+__all__ += ["ClipModelRecord", "CodeformerModelRecord", "ControlNetAnnotatorModelRecord", "ControlNetModelRecord"]
+__all__ += ["DownloadRecord", "EsrganModelRecord", "FineTuneSeriesInfo", "GenericModelRecord"]
+__all__ += ["GenericModelRecordConfig", "GenericModelRecordMetadata", "GfpganModelRecord", "ImageGenerationModelRecord"]
+__all__ += ["LoraModelRecord", "MiscellaneousModelRecord", "SafetyCheckerModelRecord", "TextGenerationModelRecord"]
+__all__ += ["TextModelGroupNameSchema", "TextualInversionModelRecord", "VideoGenerationModelRecord"]
+__all__ += ["get_default_config", "get_record_type_for_category", "normalize_scheduler_requirements"]
+__all__ += ["register_record_type"]
 
 _C = MODEL_REFERENCE_CATEGORY
 
@@ -99,12 +64,13 @@ def normalize_scheduler_requirements(requirements: object) -> object:
     return kept
 
 
-def _classification(category: Category) -> Callable[[], ModelClassification]:
-    default = get_model_classification(category)
-    return lambda: ModelClassification(domain=default.domain, purpose=default.purpose)
+_TYPES: dict[str, type[GenericModelRecord]] = {}
+
+MODEL_RECORD_TYPE_LOOKUP: Mapping[str, type[GenericModelRecord]] = MappingProxyType(_TYPES)
+"""Category to record class; a live view that shows registered classes too."""
 
 
-class GenericModelRecord(BaseModel):
+class GenericModelRecord(Sharing):
     """What every record has. Construct one of a subclass, where all but `name` has a default.
 
     `record_type` names the category, and is not compared with the one the record is read from.
@@ -112,7 +78,7 @@ class GenericModelRecord(BaseModel):
 
     model_config = RECORD_CONFIG
 
-    open_fields: ClassVar[tuple[tuple[str, Vocabulary], ...]] = ()
+    open_fields: ClassVar[tuple[tuple[str, vocabulary.Vocabulary], ...]] = ()
     """Fields whose unknown values are kept and reported."""
     never_null: ClassVar[tuple[str, ...]] = ()
     """List fields that read as empty where they are missing or null; all of them are in `always_set`."""
@@ -158,20 +124,20 @@ class GenericModelRecord(BaseModel):
         sizes = [file.size_bytes for file in self.config.download if file.size_bytes is not None]
         return sum(sizes) if sizes and len(sizes) == self.download_count else None
 
-    def unknown_values(self) -> list[tuple[Vocabulary, str]]:
+    def unknown_values(self) -> list[tuple[vocabulary.Vocabulary, str]]:
         """The values that are kept although their vocabulary does not hold them."""
-        values, unknown = self.__dict__, []
-        for field, vocabulary in self.open_fields:
-            value = values[field]
-            if value is not None and value not in vocabulary:
-                unknown.append((vocabulary, value))
-        return unknown
+        values = self.__dict__
+        fields = ((known, values[field]) for field, known in self.open_fields)
+        return [(known, value) for known, value in fields if value is not None and value not in known]
 
     @model_validator(mode="after")
     def _settle(self) -> Self:
         values, extra = self.__dict__, self.__pydantic_extra__  # plain dicts: this runs for every record that is read
         if values["licensing"] is not None:
-            self._refuse_strange_license_files(values["licensing"])
+            strange = values["licensing"].files.keys() - {file.file_name for file in self.config.download}
+            if strange:
+                named = ", ".join(sorted(strange))
+                raise ValueError(f"licensing.files names what config.download does not list: {named}")
         if self.always_set:
             for field in self.never_null:
                 if values[field] is None:
@@ -181,31 +147,40 @@ class GenericModelRecord(BaseModel):
             for field in values.keys() & extra.keys():
                 del extra[field]
         if self.open_fields:
-            for vocabulary, value in self.unknown_values():
-                vocabulary.note_unknown(value, self.name)
+            for known, value in self.unknown_values():
+                known.note_unknown(value, self.name)
         return self
 
-    def _refuse_strange_license_files(self, licensing: ModelLicensing) -> None:
-        strange = licensing.files.keys() - {file.file_name for file in self.config.download}
-        if strange:
-            raise ValueError(f"licensing.files names what config.download does not list: {', '.join(sorted(strange))}")
+
+class _CategoryRecord(GenericModelRecord):
+    # What a type checker sees; each class puts the defaults of its own category in the place of these.
+    record_type: MODEL_REFERENCE_CATEGORY | str = _C.miscellaneous
+    model_classification: ModelClassification = Field(
+        default_factory=lambda: get_model_classification(_C.miscellaneous)
+    )
+
+    def __init_subclass__(cls, category: Category | None = None, **config: Unpack[ConfigDict]) -> None:
+        """Make the class that of the category, where one is named."""
+        super().__init_subclass__(**config)
+        if category is not None:
+            cls.record_type = category
+            cls.model_classification = Field(default_factory=partial(get_model_classification, category))
+            _TYPES.setdefault(category, cls)
 
 
-class ImageGenerationModelRecord(GenericModelRecord):
+class ImageGenerationModelRecord(_CategoryRecord, category=_C.image_generation):
     """A model that makes images.
 
     `baseline` compares equal to a `KNOWN_IMAGE_GENERATION_BASELINE` member where it is one, and is any other text as
     written. Example: `ImageGenerationModelRecord(name="m", baseline="stable_diffusion_xl", nsfw=False)`.
     """
 
-    open_fields = (("baseline", IMAGE_BASELINES), ("style", MODEL_STYLES))
+    open_fields = (("baseline", vocabulary.IMAGE_BASELINES), ("style", vocabulary.MODEL_STYLES))
     never_null = ("tags", "showcases", "trigger")
     always_set = ("tags", "showcases", "trigger", "requirements")
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.image_generation
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.image_generation))
     inpainting: bool | None = False
-    baseline: KNOWN_IMAGE_GENERATION_BASELINE | str
+    baseline: vocabulary.KNOWN_IMAGE_GENERATION_BASELINE | str
     optimization: str | None = None
     tags: list[Stripped] | None = None
     showcases: list[str] | None = None
@@ -213,45 +188,37 @@ class ImageGenerationModelRecord(GenericModelRecord):
     trigger: list[str] | None = None
     homepage: str | None = None
     nsfw: bool
-    style: Stripped | MODEL_STYLE | None = None
+    style: Stripped | vocabulary.MODEL_STYLE | None = None
     requirements: Annotated[Settings | None, BeforeValidator(normalize_scheduler_requirements)] = None
 
-    def unknown_values(self) -> list[tuple[Vocabulary, str]]:
-        unknown = super().unknown_values()
-        schedulers = self.requirements and self.requirements.get("schedulers")
-        if isinstance(schedulers, list):
-            unknown += [(IMAGE_SCHEDULERS, str(name)) for name in schedulers if name not in IMAGE_SCHEDULERS]
-        return unknown
+    def unknown_values(self) -> list[tuple[vocabulary.Vocabulary, str]]:
+        known, schedulers = vocabulary.IMAGE_SCHEDULERS, self.requirements and self.requirements.get("schedulers")
+        names = schedulers if isinstance(schedulers, list) else []
+        return [*super().unknown_values(), *((known, str(name)) for name in names if name not in known)]
 
 
-class ControlNetModelRecord(GenericModelRecord):
+class ControlNetModelRecord(_CategoryRecord, category=_C.controlnet):
     """A model that makes an image model follow a control image."""
 
-    open_fields = (("controlnet_style", CONTROLNET_STYLES),)
+    open_fields = (("controlnet_style", vocabulary.CONTROLNET_STYLES),)
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.controlnet
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.controlnet))
-    controlnet_style: CONTROLNET_STYLE | str | None = None
+    controlnet_style: vocabulary.CONTROLNET_STYLE | str | None = None
 
 
-class ControlNetAnnotatorModelRecord(GenericModelRecord):
+class ControlNetAnnotatorModelRecord(_CategoryRecord, category=_C.controlnet_annotator):
     """A model that makes control images; `control_types` are those it serves."""
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.controlnet_annotator
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.controlnet_annotator))
     control_types: list[str] = Field(default_factory=list)
     preprocessors: list[str] = Field(default_factory=list)
 
 
-class TextGenerationModelRecord(GenericModelRecord):
+class TextGenerationModelRecord(_CategoryRecord, category=_C.text_generation):
     """A model that writes text.
 
     `parameters_count` is called `parameters` in files and on the wire: both names are read, and `model_dump` writes
     the short one with `by_alias=True`.
     """
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.text_generation
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.text_generation))
     baseline: str | None = None
     parameters_count: int = Field(alias="parameters")
     nsfw: bool = False
@@ -263,103 +230,68 @@ class TextGenerationModelRecord(GenericModelRecord):
     settings: Settings | None = None
     text_model_group: str | None = None
     name_schema_exception: str | None = None
-    context_window: TextContextWindow | None = None
-    interaction_modes: dict[TextInteractionMode, SupportClaim] | None = None
-    capabilities: dict[TextCapability, SupportClaim] | None = None
-    guidance: TextGuidanceSummary | None = None
+    context_window: text_support.TextContextWindow | None = None
+    interaction_modes: dict[text_support.TextInteractionMode, text_support.SupportClaim] | None = None
+    capabilities: dict[text_support.TextCapability, text_support.SupportClaim] | None = None
+    guidance: text_support.TextGuidanceSummary | None = None
 
 
-class BlipModelRecord(GenericModelRecord):
+class BlipModelRecord(_CategoryRecord, category=_C.blip):
     """A model that describes images."""
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.blip
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.blip))
 
-
-class ClipModelRecord(GenericModelRecord):
+class ClipModelRecord(_CategoryRecord, category=_C.clip):
     """A model that compares images with text; `pretrained_name` is the training set its library asks for."""
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.clip
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.clip))
     pretrained_name: str | None = None
 
 
-class CodeformerModelRecord(GenericModelRecord):
+class CodeformerModelRecord(_CategoryRecord, category=_C.codeformer):
     """A model that restores faces."""
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.codeformer
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.codeformer))
 
-
-class EsrganModelRecord(GenericModelRecord):
+class EsrganModelRecord(_CategoryRecord, category=_C.esrgan):
     """A model that enlarges images."""
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.esrgan
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.esrgan))
 
-
-class GfpganModelRecord(GenericModelRecord):
+class GfpganModelRecord(_CategoryRecord, category=_C.gfpgan):
     """A model that restores faces."""
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.gfpgan
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.gfpgan))
 
-
-class SafetyCheckerModelRecord(GenericModelRecord):
+class SafetyCheckerModelRecord(_CategoryRecord, category=_C.safety_checker):
     """A model that recognises images which must not be shown."""
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.safety_checker
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.safety_checker))
+
+class _BaselineRecord(_CategoryRecord):
+    baseline: str | None = None
+    nsfw: bool = False
+    tags: list[Stripped] | None = None
 
 
-class VideoGenerationModelRecord(GenericModelRecord):
+class VideoGenerationModelRecord(_BaselineRecord, category=_C.video_generation):
     """A model that makes videos."""
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.video_generation
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.video_generation))
-    baseline: str | None = None
-    nsfw: bool = False
-    tags: list[Stripped] | None = None
 
-
-class AudioGenerationModelRecord(GenericModelRecord):
+class AudioGenerationModelRecord(_BaselineRecord, category=_C.audio_generation):
     """A model that makes sound."""
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.audio_generation
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.audio_generation))
-    baseline: str | None = None
-    nsfw: bool = False
-    tags: list[Stripped] | None = None
 
-
-class MiscellaneousModelRecord(GenericModelRecord):
+class MiscellaneousModelRecord(_CategoryRecord, category=_C.miscellaneous):
     """A model that fits no other category."""
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.miscellaneous
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.miscellaneous))
 
-
-class _PatchModelRecord(GenericModelRecord):
-    baseline: str | None = None
-    nsfw: bool = False
-    tags: list[Stripped] | None = None
+class _PatchModelRecord(_BaselineRecord):
     trigger: list[str] | None = None
     homepage: str | None = None
     showcases: list[str] | None = None
 
 
-class LoraModelRecord(_PatchModelRecord):
+class LoraModelRecord(_PatchModelRecord, category=_C.lora):
     """A patch of an image model's weights; the engine keeps these records, and subclasses this."""
 
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.lora
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.lora))
 
-
-class TextualInversionModelRecord(_PatchModelRecord):
+class TextualInversionModelRecord(_PatchModelRecord, category=_C.ti):
     """A learnt word for an image model; the engine keeps these records, and subclasses this."""
-
-    record_type: MODEL_REFERENCE_CATEGORY | str = _C.ti
-    model_classification: ModelClassification = Field(default_factory=_classification(_C.ti))
 
 
 class TextModelGroupNameSchema(BaseModel):
@@ -375,28 +307,6 @@ class TextModelGroupNameSchema(BaseModel):
     extra_parts: list[str] = Field(default_factory=list)
 
 
-_TYPES: dict[str, type[GenericModelRecord]] = {
-    _C.image_generation: ImageGenerationModelRecord,
-    _C.controlnet: ControlNetModelRecord,
-    _C.controlnet_annotator: ControlNetAnnotatorModelRecord,
-    _C.text_generation: TextGenerationModelRecord,
-    _C.blip: BlipModelRecord,
-    _C.clip: ClipModelRecord,
-    _C.codeformer: CodeformerModelRecord,
-    _C.esrgan: EsrganModelRecord,
-    _C.gfpgan: GfpganModelRecord,
-    _C.safety_checker: SafetyCheckerModelRecord,
-    _C.video_generation: VideoGenerationModelRecord,
-    _C.audio_generation: AudioGenerationModelRecord,
-    _C.miscellaneous: MiscellaneousModelRecord,
-    _C.lora: LoraModelRecord,
-    _C.ti: TextualInversionModelRecord,
-}
-
-MODEL_RECORD_TYPE_LOOKUP: Mapping[str, type[GenericModelRecord]] = MappingProxyType(_TYPES)
-"""Category to record class; a live view that shows registered classes too."""
-
-
 def get_record_type_for_category(category: str) -> type[GenericModelRecord]:
     """The class that records of that category are read as; never raises.
 
@@ -406,20 +316,14 @@ def get_record_type_for_category(category: str) -> type[GenericModelRecord]:
     known = _TYPES.get(category)
     if known is not None or category not in get_all_registered_categories():
         return known or GenericModelRecord
-    made = create_model(
-        f"GenericModelRecord[{category}]",
-        __base__=GenericModelRecord,
-        record_type=(MODEL_REFERENCE_CATEGORY | str, category),
-        model_classification=(ModelClassification, Field(default_factory=_classification(category))),
-    )
-    return _TYPES.setdefault(category, made)
+    create_model(f"GenericModelRecord[{category}]", __base__=_CategoryRecord, __cls_kwargs__={"category": category})
+    return _TYPES[category]
 
 
 def register_record_type(category: str, record_type: type[GenericModelRecord], *, replace: bool = False) -> None:
     """Read records of that category as `record_type` from now on; what has been read stays as it is.
 
-    Raises `TypeError` for a class that is no `GenericModelRecord`, `ValueError` where the category has a class already
-    and `replace` is false.
+    Raises `TypeError` for a class that is no `GenericModelRecord`, `ValueError` for a category that has one already.
     """
     if not issubclass(record_type, GenericModelRecord):
         raise TypeError(f"a record class must derive from GenericModelRecord; {record_type!r} does not")

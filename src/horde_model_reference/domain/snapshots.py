@@ -6,6 +6,7 @@ Typed records, raw documents, HTTP bodies and files on disk all derive from a sn
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,7 +23,13 @@ def content_etag(body: bytes) -> str:
 
 def join_documents(documents: Iterable[tuple[bytes, bytes]]) -> bytes:
     """One JSON object out of (name as a JSON string, document as JSON) pairs, without parsing either."""
-    return b"{" + b",".join(name + b":" + document for name, document in documents) + b"}"
+    body = io.BytesIO()
+    separator = b"{"
+    for name, document in documents:
+        body.writelines((separator, name, b":", document))
+        separator = b","
+    body.write(b"}" if body.tell() else b"{}")
+    return body.getvalue()
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,8 @@ from typing import TypeAlias
 
 from horde_model_reference.errors import UnknownSource
 
-__all__ = [
-    "ANY_SOURCE",
-    "HORDE_SOURCE_ID",
-    "RESERVED_SOURCE_IDS",
-    "SourceOutcome",
-    "SourceSelector",
-    "normalize_source_selector",
-    "require_source_id",
-]
+__all__ = ["ANY_SOURCE", "HORDE_SOURCE_ID", "RESERVED_SOURCE_IDS", "SourceOutcome", "SourceSelector"]
+__all__ += ["normalize_source_selector"]
 
 HORDE_SOURCE_ID = "horde"
 """The reference itself."""
@@ -33,22 +26,8 @@ RESERVED_SOURCE_IDS: frozenset[str] = frozenset({ANY_SOURCE, HORDE_SOURCE_ID})
 SourceSelector: TypeAlias = str | Sequence[str]
 """One source id, several in order of precedence, or `any`."""
 
-
-class SourceOutcome(StrEnum):
-    """What a source last answered for a category."""
-
-    ok = "ok"
-    empty = "empty"
-    error = "error"
-
-
-def require_source_id(source_id: str) -> str:
-    """`source_id`, if a provider may be called that. Raises `ValueError` for a blank or reserved one."""
-    if not source_id.strip():
-        raise ValueError("a provider's source id cannot be empty")
-    if source_id in RESERVED_SOURCE_IDS:
-        raise ValueError(f"source id {source_id!r} is reserved; a provider needs another one")
-    return source_id
+SourceOutcome = StrEnum("SourceOutcome", "ok empty error")
+"""What a source last answered for a category."""
 
 
 def normalize_source_selector(selector: SourceSelector, registered: Sequence[str] = ()) -> tuple[str, ...]:

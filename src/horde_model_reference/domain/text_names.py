@@ -59,17 +59,6 @@ class ParsedTextName:
     variant: str | None = None
     extras: tuple[ExtraPart, ...] = ()
 
-    @property
-    def author(self) -> str | None:
-        """What stands before the first slash, a backend prefix aside; `None` for a name without slash."""
-        author, slash, _ = strip_backend_prefix(self.original_name).partition("/")
-        return author if slash else None
-
-    @property
-    def normalized(self) -> str:
-        """The base name in the one spelling in which names are compared: `Llama-3.1 x` is `llama_3_1_x`."""
-        return re.sub(r"_+", "_", re.sub(r"[-. ]", "_", self.base_name.lower()))
-
 
 def _any_case(*patterns: str) -> tuple[re.Pattern[str], ...]:
     return tuple(re.compile(pattern, re.IGNORECASE | re.ASCII) for pattern in patterns)
@@ -109,12 +98,13 @@ def parse_text_model_name(name: str) -> ParsedTextName:
         extras.append(ExtraPart(leading[0], 0, ExtraPartType.LEADING_VERSION))
     found: dict[str, str | None] = {}
     for kind, patterns in _STEPS.items():
-        match = _first(patterns, rest)
+        match = next((match for pattern in patterns if (match := pattern.search(rest))), None)
         found[kind] = match and (match[0].upper() if kind in _UPPER_CASED else match[0])
         if match:
             rest = rest[: match.start()] + rest[match.end() :]
             if kind == "date":
-                extras.append(ExtraPart(match[0], _separators(name[: match.start()]), ExtraPartType.DATE))
+                separators = re.findall("[-_. ]", name[: match.start()])
+                extras.append(ExtraPart(match[0], len(separators), ExtraPartType.DATE))
     del found["date"]
     base = re.sub(r"([-_ .])\1+", r"\1", rest).strip("-_ .")
     return ParsedTextName(name, base or name, extras=tuple(extras), **found)
@@ -128,15 +118,4 @@ def text_model_group(name: str) -> str:
 
 def strip_backend_prefix(name: str) -> str:
     """`name` without one leading `aphrodite/` or `koboldcpp/`, in exactly this case."""
-    for prefix in BACKEND_PREFIXES:
-        if name.startswith(prefix):
-            return name.removeprefix(prefix)
-    return name
-
-
-def _first(patterns: tuple[re.Pattern[str], ...], text: str) -> re.Match[str] | None:
-    return next((match for pattern in patterns if (match := pattern.search(text))), None)
-
-
-def _separators(text: str) -> int:
-    return len(re.findall(r"[-_. ]", text))
+    return name.partition("/")[2] if name.startswith(BACKEND_PREFIXES) else name

@@ -6,47 +6,21 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 
-__all__ = [
-    "GuidanceSource",
-    "SupportClaim",
-    "SupportStatus",
-    "TextCapability",
-    "TextContextWindow",
-    "TextGuidanceStatus",
-    "TextGuidanceSummary",
-    "TextInteractionMode",
-]
+__all__ = ["GuidanceSource", "SupportClaim", "SupportStatus", "TextCapability", "TextContextWindow"]
+__all__ += ["TextGuidanceStatus", "TextGuidanceSummary", "TextInteractionMode"]
 
 
-class TextInteractionMode(StrEnum):
-    """How a text model is spoken to."""
+TextInteractionMode = StrEnum("TextInteractionMode", "COMPLETION INSTRUCTION CHAT")
+"""How a text model is spoken to."""
 
-    COMPLETION = "completion"
-    INSTRUCTION = "instruction"
-    CHAT = "chat"
+TextCapability = StrEnum("TextCapability", "TOOL_CALLING STRUCTURED_OUTPUT")
+"""What a text model can do beyond plain text."""
 
+SupportStatus = StrEnum("SupportStatus", "SUPPORTED UNSUPPORTED UNKNOWN")
+"""Whether something is supported, as far as anybody knows."""
 
-class TextCapability(StrEnum):
-    """What a text model can do beyond plain text."""
-
-    TOOL_CALLING = "tool_calling"
-    STRUCTURED_OUTPUT = "structured_output"
-
-
-class SupportStatus(StrEnum):
-    """Whether something is supported, as far as anybody knows."""
-
-    SUPPORTED = "supported"
-    UNSUPPORTED = "unsupported"
-    UNKNOWN = "unknown"
-
-
-class TextGuidanceStatus(StrEnum):
-    """Whether there is guidance on how to prompt the model."""
-
-    PUBLISHED = "published"
-    LEGACY_LABEL = "legacy_label"
-    UNDOCUMENTED = "undocumented"
+TextGuidanceStatus = StrEnum("TextGuidanceStatus", "PUBLISHED LEGACY_LABEL UNDOCUMENTED")
+"""Whether there is guidance on how to prompt the model."""
 
 
 class _Claim(BaseModel):

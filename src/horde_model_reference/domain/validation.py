@@ -5,22 +5,18 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TypeAlias, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError, from_json, to_json
 
 from horde_model_reference.bulk import bulk
+from horde_model_reference.domain import licensing, record_parts
 from horde_model_reference.domain.categories import MODEL_DOMAIN, MODEL_PURPOSE, Category, ModelClassification
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
-from horde_model_reference.domain.licensing import LicenseAssignment, LicenseEvidence, ModelLicensing
-from horde_model_reference.domain.record_parts import (
-    DownloadRecord,
-    FineTuneSeriesInfo,
-    GenericModelRecordConfig,
-    GenericModelRecordMetadata,
-)
 from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
+from horde_model_reference.domain.sharing import Sharing, share
 from horde_model_reference.domain.vocabulary import MODEL_DOMAINS, MODEL_PURPOSES
 from horde_model_reference.errors import MalformedInput
 
@@ -29,14 +25,16 @@ __all__ = ["Records", "findings_of", "unknown_value_findings", "validate_record"
 Records: TypeAlias = dict[str, GenericModelRecord]
 """The records of a category by name. The key names the record, whatever its field `name` says."""
 
+_MANY = 5_000
+"""From so many records on memory matters more than a fifth of the time."""
 _CLASSIFICATION = "model_classification"
 _BOM = b"\xef\xbb\xbf"
 _NOT_FINITE = (b"NaN", b"Infinity")
 _PARTS = (
-    *(LicenseEvidence, LicenseAssignment, ModelLicensing),
-    *(DownloadRecord, GenericModelRecordConfig, GenericModelRecordMetadata, FineTuneSeriesInfo),
+    *(licensing.LicenseEvidence, licensing.LicenseAssignment, licensing.ModelLicensing),
+    *(record_parts.DownloadRecord, record_parts.GenericModelRecordConfig),
+    *(record_parts.GenericModelRecordMetadata, record_parts.FineTuneSeriesInfo),
 )
-_adapters: dict[type[GenericModelRecord], TypeAdapter[Records]] = {}
 _building = threading.Lock()
 
 
@@ -47,14 +45,11 @@ def validate_records(category: Category, body: bytes) -> tuple[Records, list[Fin
     document itself cannot be read: it is no JSON, or no object.
     """
     record_type = get_record_type_for_category(category)
-    data = body.removeprefix(_BOM)
     with bulk():
-        if not any(word in data for word in _NOT_FINITE):
-            try:
-                return _adapter(record_type).validate_json(data), []
-            except ValidationError:
-                pass  # one pass cannot tell the good from the bad
-        return _one_by_one(record_type, _document(data))
+        records, findings = _read_all(record_type, body.removeprefix(_BOM))
+        if len(records) >= _MANY:
+            share(_parts(records.values()))
+    return records, findings
 
 
 def validate_record(
@@ -80,18 +75,29 @@ def unknown_value_findings(records: Records) -> Iterator[Finding]:
             yield Finding(Severity.WARNING, reason, record=name, field=vocabulary.field)
 
 
+@lru_cache(maxsize=256)
 def _adapter(record_type: type[GenericModelRecord]) -> TypeAdapter[Records]:
-    found = _adapters.get(record_type)
-    if found is None:
-        with _building:  # the classes are built when they are first needed, and one thread shall do it
-            found = _adapters.setdefault(record_type, _build(record_type))
-    return found
+    with _building:  # the classes are built when they are first needed, and one thread shall do it
+        for part in _PARTS:  # built on its own, a part is built once; otherwise once more for each record class
+            part.model_rebuild()
+        return cast("TypeAdapter[Records]", TypeAdapter(dict[str, record_type]))  # type: ignore[valid-type]
 
 
-def _build(record_type: type[GenericModelRecord]) -> TypeAdapter[Records]:
-    for part in _PARTS:  # built on its own, a part is built once; otherwise once more for each record class
-        part.model_rebuild()
-    return cast("TypeAdapter[Records]", TypeAdapter(dict[str, record_type]))  # type: ignore[valid-type]
+def _read_all(record_type: type[GenericModelRecord], data: bytes) -> tuple[Records, list[Finding]]:
+    if not any(word in data for word in _NOT_FINITE):
+        try:
+            return _adapter(record_type).validate_json(data), []
+        except ValidationError:
+            pass  # one pass cannot tell the good from the bad
+    results = [(name, *_read(record_type, name, value)) for name, value in _document(data).items()]
+    records = {name: record for name, record, _ in results if record is not None}
+    return records, [finding for _, _, findings in results for finding in findings]
+
+
+def _parts(records: Iterable[GenericModelRecord]) -> Iterator[Sharing]:
+    for record in records:
+        config = record.config
+        yield from (record, record.metadata, record.model_classification, config, *config.download)
 
 
 def _document(data: bytes) -> JsonObject:
@@ -104,23 +110,11 @@ def _document(data: bytes) -> JsonObject:
     return document
 
 
-def _one_by_one(record_type: type[GenericModelRecord], document: JsonObject) -> tuple[Records, list[Finding]]:
-    records: Records = {}
-    findings: list[Finding] = []
-    for name, value in document.items():
-        record, wrong = _read(record_type, name, value)
-        findings += wrong
-        if record is not None:
-            records[name] = record
-    return records, findings
-
-
 def _read(
     record_type: type[GenericModelRecord], name: str, document: JsonValue
 ) -> tuple[GenericModelRecord | None, list[Finding]]:
-    strange = _not_finite(document)
-    if strange is not None:
-        return None, [_wrong(name, strange, "a number must be finite")]
+    if wrong := [_wrong(name, path, "a number must be finite") for path in _not_finite(document)]:
+        return None, wrong
     try:
         # As JSON, because pydantic reads JSON and Python values by different rules (an enum member, a date).
         return record_type.model_validate_json(to_json(document)), []
@@ -153,20 +147,17 @@ def _with_new_classification(
     return record
 
 
-def _not_finite(value: JsonValue) -> str | None:
-    """The path of the first number that is not finite."""
-    if isinstance(value, float):
-        return None if math.isfinite(value) else ""
-    children: Iterable[tuple[str | int, JsonValue]] = ()
+def _not_finite(value: JsonValue, path: str = "") -> Iterator[str]:
+    """The paths of the numbers that are not finite."""
+    children: Iterable[tuple[object, JsonValue]] = ()
     if isinstance(value, dict):
         children = value.items()
     elif isinstance(value, list):
         children = enumerate(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path
     for key, child in children:
-        inside = _not_finite(child)
-        if inside is not None:
-            return f"{key}.{inside}" if inside else str(key)
-    return None
+        yield from _not_finite(child, f"{path}.{key}" if path else str(key))
 
 
 def _field(document: JsonValue, detail: ErrorDetails) -> str:

@@ -7,55 +7,26 @@ serves them all, and the `register_…` and `is_known_…` functions are its met
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from horde_model_reference._log import logger
 from horde_model_reference.domain.categories import MODEL_DOMAIN, MODEL_PURPOSE
 
-__all__ = [
-    "CONTROLNET_STYLE",
-    "CONTROLNET_STYLES",
-    "IMAGE_BASELINES",
-    "IMAGE_GENERATION_BASELINE_NATIVE_RESOLUTION_LOOKUP",
-    "IMAGE_SCHEDULERS",
-    "KNOWN_IMAGE_GENERATION_BASELINE",
-    "KNOWN_IMAGE_SCHEDULER",
-    "KNOWN_TAGS",
-    "KNOWN_TEXT_BACKENDS",
-    "MODEL_DOMAINS",
-    "MODEL_PURPOSES",
-    "MODEL_STYLE",
-    "MODEL_STYLES",
-    "TEXT_BACKENDS",
-    "BaselineDescriptor",
-    "Vocabulary",
-    "get_all_registered_baselines",
-    "get_baseline_descriptor",
-    "get_baseline_native_resolution",
-    "get_baselines_by_resolution",
-    "get_known_tags",
-    "is_known_controlnet_style",
-    "is_known_image_baseline",
-    "is_known_image_scheduler",
-    "is_known_model_domain",
-    "is_known_model_purpose",
-    "is_known_model_style",
-    "is_known_tag",
-    "is_known_text_backend",
-    "register_controlnet_style",
-    "register_image_baseline",
-    "register_image_scheduler",
-    "register_model_domain",
-    "register_model_purpose",
-    "register_model_style",
-    "register_tag",
-    "register_text_backend",
-]
+__all__ = ["CONTROLNET_STYLE", "CONTROLNET_STYLES", "IMAGE_BASELINES"]
+__all__ += ["IMAGE_GENERATION_BASELINE_NATIVE_RESOLUTION_LOOKUP", "IMAGE_SCHEDULERS", "KNOWN_IMAGE_GENERATION_BASELINE"]
+__all__ += ["KNOWN_IMAGE_SCHEDULER", "KNOWN_TAGS", "KNOWN_TEXT_BACKENDS", "MODEL_DOMAINS", "MODEL_PURPOSES"]
+__all__ += ["MODEL_STYLE", "MODEL_STYLES", "TEXT_BACKENDS", "BaselineDescriptor", "Vocabulary"]
+__all__ += ["get_all_registered_baselines", "get_baseline_descriptor", "get_baseline_native_resolution"]
+__all__ += ["get_baselines_by_resolution", "get_known_tags", "is_known_controlnet_style", "is_known_image_baseline"]
+__all__ += ["is_known_image_scheduler", "is_known_model_domain", "is_known_model_purpose", "is_known_model_style"]
+__all__ += ["is_known_tag", "is_known_text_backend", "register_controlnet_style", "register_image_baseline"]
+__all__ += ["register_image_scheduler", "register_model_domain", "register_model_purpose", "register_model_style"]
+__all__ += ["register_tag", "register_text_backend"]
 
+_log = logger("vocabulary")
 _MOST_REPORTED = 10_000
 _LONGEST_REPORTED = 200
 
@@ -78,88 +49,40 @@ class KNOWN_IMAGE_GENERATION_BASELINE(StrEnum):
     anima = "anima"
 
 
-class CONTROLNET_STYLE(StrEnum):
-    """What a ControlNet model follows in its control image."""
+CONTROLNET_STYLE = StrEnum(
+    "CONTROLNET_STYLE",
+    "control_seg control_scribble control_fakescribbles control_openpose control_normal control_mlsd control_hough "
+    "control_hed control_canny control_depth control_qr control_qr_xl control_lineart control_lineart_anime "
+    "control_normal_bae control_recolor control_tile control_shuffle control_color",
+)
+"""What a ControlNet model follows in its control image."""
 
-    control_seg = "control_seg"
-    control_scribble = "control_scribble"
-    control_fakescribbles = "control_fakescribbles"
-    control_openpose = "control_openpose"
-    control_normal = "control_normal"
-    control_mlsd = "control_mlsd"
-    control_hough = "control_hough"
-    control_hed = "control_hed"
-    control_canny = "control_canny"
-    control_depth = "control_depth"
-    control_qr = "control_qr"
-    control_qr_xl = "control_qr_xl"
-    control_lineart = "control_lineart"
-    control_lineart_anime = "control_lineart_anime"
-    control_normal_bae = "control_normal_bae"
-    control_recolor = "control_recolor"
-    control_tile = "control_tile"
-    control_shuffle = "control_shuffle"
-    control_color = "control_color"
+KNOWN_IMAGE_SCHEDULER = StrEnum(
+    "KNOWN_IMAGE_SCHEDULER",
+    "normal karras exponential sgm_uniform simple ddim_uniform beta linear_quadratic kl_optimal align_your_steps gits",
+)
+"""Noise schedules that `requirements.schedulers` of an image model may name."""
+
+MODEL_STYLE = StrEnum("MODEL_STYLE", "generalist anime furry artistic other realistic")
+"""The look an image model is made for."""
+
+TEXT_BACKENDS = StrEnum("TEXT_BACKENDS", "aphrodite koboldcpp")
+"""The text generation programs that workers run."""
 
 
-class KNOWN_IMAGE_SCHEDULER(StrEnum):
-    """Noise schedules that `requirements.schedulers` of an image model may name."""
-
-    normal = "normal"
-    karras = "karras"
-    exponential = "exponential"
-    sgm_uniform = "sgm_uniform"
-    simple = "simple"
-    ddim_uniform = "ddim_uniform"
-    beta = "beta"
-    linear_quadratic = "linear_quadratic"
-    kl_optimal = "kl_optimal"
-    align_your_steps = "align_your_steps"
-    gits = "gits"
-
-
-class MODEL_STYLE(StrEnum):
-    """The look an image model is made for."""
-
-    generalist = "generalist"
-    anime = "anime"
-    furry = "furry"
-    artistic = "artistic"
-    other = "other"
-    realistic = "realistic"
-
-
-class TEXT_BACKENDS(StrEnum):
-    """The text generation programs that workers run."""
-
-    aphrodite = "aphrodite"
-    koboldcpp = "koboldcpp"
-
-
-class Vocabulary(Set[str]):
+class Vocabulary(KeysView[str]):
     """The known values of one field of the records: a live set, in order, that grows at run time.
 
     `field` is the field's path in a record (`requirements.schedulers`), as it appears in reports.
     """
 
-    __slots__ = ("_values", "field")
-
     def __init__(self, field: str, values: Iterable[str]) -> None:
         self.field = field
         self._values = dict.fromkeys(values)
-
-    @classmethod
-    def _from_iterable(cls, it: Iterable[str]) -> Set[str]:  # type: ignore[override]  # a | b is a set like any other
-        return frozenset(it)
-
-    def __contains__(self, value: object) -> bool:
-        return value in self._values
+        super().__init__(self._values)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(tuple(self._values))
-
-    def __len__(self) -> int:
-        return len(self._values)
+        return iter(tuple(self._values))  # a loop may register while it runs
 
     def __repr__(self) -> str:
         return f"Vocabulary({self.field!r}, {[str(value) for value in self]})"
@@ -169,33 +92,21 @@ class Vocabulary(Set[str]):
         self._values.setdefault(value)
 
     def note_unknown(self, value: str, model: str) -> bool:
-        """Report a value that is not in the vocabulary; true the first time, and then it is logged.
+        """Log a value that is not in the vocabulary, once a process; whether this was the time.
 
-        Contract, record_schemas.json `_common_v2`: "logged once per process per (field, value) at WARNING level". This
-        is the only log line of the domain: a validator has nobody to return the news to. After 10,000 different values
-        the reports stop, so that a hostile reference can fill neither memory nor the log.
+        It is the only log line of the domain: a validator has nobody to return the news to. After 10,000 different
+        values the reports stop, so that a hostile reference can fill neither memory nor the log.
         """
-        short = repr(value[:_LONGEST_REPORTED])
-        if not _first_time((self.field, short)):
+        short, report = repr(value[:_LONGEST_REPORTED]), object()
+        if len(_reported) >= _MOST_REPORTED or _reported.setdefault((self.field, short), report) is not report:
             return False
         seen_on = repr(model[:_LONGEST_REPORTED])[1:-1]
         text = "Unknown %s %s (first seen on model %s); the value is kept as written."
-        logging.getLogger("horde_model_reference").warning(text, self.field, short, seen_on)
+        _log.warning(text, self.field, short, seen_on)
         return True
 
 
-_reported: set[tuple[str, str]] = set()
-_reporting = threading.Lock()
-
-
-def _first_time(key: tuple[str, str]) -> bool:
-    if key in _reported:
-        return False
-    with _reporting:
-        if key in _reported or len(_reported) >= _MOST_REPORTED:
-            return False
-        _reported.add(key)
-        return True
+_reported: dict[tuple[str, str], object] = {}  # `setdefault` lets one of several threads be first
 
 
 @dataclass(frozen=True)
@@ -262,6 +173,12 @@ is_known_model_purpose = MODEL_PURPOSES.__contains__
 is_known_model_style = MODEL_STYLES.__contains__
 is_known_tag = KNOWN_TAGS.__contains__
 is_known_text_backend = KNOWN_TEXT_BACKENDS.__contains__
+get_all_registered_baselines = _DESCRIPTORS.copy
+"""Every baseline known now by canonical name, built in or registered, in order; a copy."""
+get_baseline_descriptor = _DESCRIPTORS.__getitem__
+"""The row of the baseline of that canonical name. Raises `KeyError`."""
+get_baseline_native_resolution = _RESOLUTIONS.__getitem__
+"""The native resolution in pixels. Raises `KeyError` for `infer`, and for a name that is not a canonical one."""
 register_controlnet_style = CONTROLNET_STYLES.register
 register_image_scheduler = IMAGE_SCHEDULERS.register
 register_model_domain = MODEL_DOMAINS.register
@@ -272,11 +189,7 @@ register_text_backend = KNOWN_TEXT_BACKENDS.register
 
 
 def register_image_baseline(baseline: str, descriptor: BaselineDescriptor, *, replace: bool = False) -> None:
-    """Make a baseline known to this process, under its name and its alternative names.
-
-    Raises `ValueError` where it is known already and `replace` is false.
-    Example: `register_image_baseline("chroma", BaselineDescriptor(1024, ("Chroma HD",)))`.
-    """
+    """Make a baseline known, by all of its names. Raises `ValueError` for one that is known (see `replace`)."""
     if baseline in _DESCRIPTORS and not replace:
         raise ValueError(f"baseline {baseline!r} is registered already; pass replace=True to change it")
     _DESCRIPTORS[baseline] = descriptor
@@ -286,21 +199,6 @@ def register_image_baseline(baseline: str, descriptor: BaselineDescriptor, *, re
         _RESOLUTIONS[baseline] = descriptor.native_resolution
     for name in (baseline, *descriptor.alternative_names):
         IMAGE_BASELINES.register(name)
-
-
-def get_baseline_descriptor(baseline: str) -> BaselineDescriptor:
-    """The row of the baseline of that canonical name. Raises `KeyError`."""
-    return _DESCRIPTORS[baseline]
-
-
-def get_baseline_native_resolution(baseline: str) -> int:
-    """The native resolution in pixels. Raises `KeyError` for `infer`, and for a name that is not a canonical one."""
-    return _RESOLUTIONS[baseline]
-
-
-def get_all_registered_baselines() -> dict[str, BaselineDescriptor]:
-    """Every baseline known now by canonical name, built in or registered, in order; a copy."""
-    return dict(_DESCRIPTORS)
 
 
 def get_baselines_by_resolution(native_resolution: int) -> list[str]:

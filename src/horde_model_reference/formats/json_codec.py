@@ -57,14 +57,12 @@ def encode_pretty(value: object, *, indent: int = 2) -> bytes:
 
 
 def _has_infinity(value: JsonValue) -> bool:
-    if isinstance(value, float):
-        return math.isinf(value)
-    if isinstance(value, dict):
-        return any(map(_has_infinity, value.values()))
-    return isinstance(value, list) and any(map(_has_infinity, value))
+    if isinstance(value, (list, dict)):
+        return any(map(_has_infinity, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and math.isinf(value)
 
 
-def kind_of(value: JsonValue) -> str:
+def kind_of(value: object) -> str:
     """What JSON calls such a value, with its article, for messages."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", int: "a number"}
     return names.get(type(value), "null" if value is None else "a number")

@@ -7,40 +7,15 @@ document gets it back from `from_v2` with every field, as far as the document wa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
-from horde_model_reference.domain.categories import (
-    Category,
-    get_all_registered_categories,
-    get_category_descriptor,
-)
-from horde_model_reference.domain.findings import Finding, JsonObject
+from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
+from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.errors import UnknownCategory
-from horde_model_reference.formats.legacy_csv import LegacyCsv
+from horde_model_reference.formats.legacy_csv import LegacyCsv, text_db, with_groups
+from horde_model_reference.formats.legacy_fields import LegacyFormat
 from horde_model_reference.formats.legacy_json import LegacyJson
-from horde_model_reference.formats.text_db import text_db, with_groups
 
 __all__ = ["LegacyFormat", "legacy_format", "v1_body"]
-
-
-class LegacyFormat(Protocol):
-    """A legacy file format. Pure: bytes and documents in, documents and bytes out, findings beside them."""
-
-    def read(self, data: bytes, *, where: str = "") -> tuple[dict[str, JsonObject], list[Finding]]:
-        """Key -> entry as written, in the order of the file. An entry that cannot be used is a finding instead.
-
-        Raises `MalformedInput`, naming `where`, for bytes that are no file of this format.
-        """
-
-    def to_v2(self, category: Category, key: str, origin: JsonObject) -> tuple[JsonObject | None, list[Finding]]:
-        """The v2 document of an entry; `None` where an error among the findings sets it aside."""
-
-    def from_v2(self, category: Category, key: str, document: JsonObject, origin: JsonObject | None) -> JsonObject:
-        """The entry that `document` is today: `origin` as it was, with only what changed since written into it."""
-
-    def write(self, entries: Mapping[str, JsonObject]) -> bytes:
-        """The file that holds these entries, as the repository has it."""
-
 
 _BY_SUFFIX: dict[str, LegacyFormat] = {"csv": LegacyCsv(), "json": LegacyJson()}
 

@@ -1,7 +1,7 @@
-"""The legacy format of the text repository: `models.csv`, one row a model, every cell a string.
+"""The legacy formats of the text repository: `models.csv`, one row a model, and `db.json`, which is rendered from it.
 
-An entry is the row as written, cell by cell, so that nothing is lost where a cell says more than its meaning (a space
-in front, `7.0` for 7). Rows are read one by one: a bad one costs itself, also where a quote is never closed.
+An entry is the row as written, every cell a string, so that nothing is lost where a cell says more than its meaning (a
+space in front, `7.0` for 7). Rows are read one by one: a bad one costs itself, also where a quote is never closed.
 """
 
 from __future__ import annotations
@@ -9,67 +9,54 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
+from fractions import Fraction
 from typing import cast
 
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue
-from horde_model_reference.domain.text_names import BACKEND_PREFIXES, text_model_group
+from horde_model_reference.domain.text_names import BACKEND_PREFIXES, parse_text_model_name, text_model_group
 from horde_model_reference.errors import MalformedInput
 from horde_model_reference.formats.json_codec import decode
 from horde_model_reference.formats.legacy_config import NO_FILES
 from horde_model_reference.formats.legacy_fields import (
     Field,
     Layout,
+    LegacyFormat,
+    Merge,
     Notes,
     Read,
+    as_object,
     decoded_text,
-    merged_entry,
     model_name,
-    object_or_none,
     option_values,
-    read_document,
 )
 
-__all__ = ["COLUMNS", "LegacyCsv"]
+__all__ = ["COLUMNS", "LegacyCsv", "text_db", "with_groups"]
 
-COLUMNS = (
-    "name",
-    "parameters_bn",
-    "display_name",
-    "url",
-    "baseline",
-    "description",
-    "style",
-    "tags",
-    "instruct_format",
-    "settings",
+COLUMNS = tuple(
+    "name parameters_bn display_name url baseline description style tags instruct_format settings".split()  # noqa: SIM905
 )
 """The columns of the repository's file; further ones are written after them where an entry has them."""
 
-_BILLION = 10**9
 _MOST_BILLIONS = 10**6
 _LONGEST_NUMBER = 40
 _EXACT = Context(prec=64)
 
 
-@dataclass(frozen=True)
-class LegacyCsv:
+class LegacyCsv(LegacyFormat):
     """Reads and writes `models.csv`."""
 
     def read(self, data: bytes, *, where: str = "") -> tuple[dict[str, JsonObject], list[Finding]]:
         """Name -> cells by column, and what is wrong with rows. Raises `MalformedInput` without a usable header."""
-        lines = io.StringIO(decoded_text(data, where=where), newline="").readlines()
         entries: dict[str, JsonObject] = {}
         findings: list[Finding] = []
-        header: list[str] | None = None
-        for line, row in _rows(lines):
-            if header is None:
-                header = _header(row, where)
-                continue
+        rows = _rows(io.StringIO(decoded_text(data, where=where), newline="").readlines())
+        header = _header(next(rows, (0, []))[1], where)
+        for line, row in rows:
             notes = Notes(f"line {line}", where)
             entry = _entry(header, row, notes)
             if entry is not None:
@@ -81,21 +68,6 @@ class LegacyCsv:
             findings += notes.findings
         return entries, findings
 
-    def to_v2(self, category: Category, key: str, origin: JsonObject) -> tuple[JsonObject | None, list[Finding]]:
-        """The v2 document of a row; `None` where a finding says why it must be set aside."""
-        notes = Notes(key)
-        if key.startswith(BACKEND_PREFIXES):
-            notes.error("name", "begins with a backend's prefix; the model is listed without it")
-        document = read_document(category, _LAYOUT, origin, notes)
-        return document and {**document, "text_model_group": text_model_group(key)}, notes.findings
-
-    def from_v2(self, category: Category, key: str, document: JsonObject, origin: JsonObject | None) -> JsonObject:
-        """The row of a document: `origin`, with what the document says differently than `origin` did."""
-        before = None if origin is None else self.to_v2(category, key, origin)[0]
-        if origin is None or before is None:
-            origin, before = {**dict.fromkeys(COLUMNS, ""), "name": key}, None
-        return merged_entry(_LAYOUT, origin, before, document)
-
     def write(self, entries: Mapping[str, JsonObject]) -> bytes:
         """The file as the text repository has it: CRLF line ends, quotes where a cell needs them."""
         used = dict.fromkeys(column for entry in entries.values() for column in entry) or dict.fromkeys(COLUMNS)
@@ -105,6 +77,10 @@ class LegacyCsv:
         writer.writeheader()
         writer.writerows(entries.values())
         return out.getvalue().encode()
+
+    def layout(self, _category: Category, /) -> Layout:
+        """One for all: there are only text models in it."""
+        return _LAYOUT
 
 
 # -- the file
@@ -132,10 +108,8 @@ def _rows(lines: list[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
 
 
 def _header(row: list[str] | csv.Error, where: str) -> list[str]:
-    if isinstance(row, csv.Error) or "name" not in row:
-        raise MalformedInput("the first row must name the columns, and 'name' among them", where=where)
-    if len(set(row)) < len(row):
-        raise MalformedInput("two columns have the same name", where=where)
+    if isinstance(row, csv.Error) or "name" not in row or len(set(row)) < len(row):
+        raise MalformedInput("the first row must name the columns, 'name' among them and none twice", where=where)
     return row
 
 
@@ -151,18 +125,16 @@ def _entry(header: list[str], row: list[str] | csv.Error, notes: Notes) -> JsonO
     return None
 
 
-# -- the rows
+# -- the cells
 
 
-def _cell(value: JsonValue, _place: str, _notes: Notes) -> str:
-    return str(value or "")
-
-
-def _cell_if_set(value: JsonValue, _place: str, _notes: Notes) -> str | None:
-    return str(value) if value else None
+def _cell(meaning: Callable[[str], JsonValue]) -> Read:
+    return lambda value, _place, _notes: meaning(str(value or ""))
 
 
 def _name(value: JsonValue, place: str, notes: Notes) -> JsonValue:
+    if notes.record.startswith(BACKEND_PREFIXES):
+        notes.error(place, "begins with a backend's prefix; the model is listed without it")
     return model_name(str(value or "").strip(), place, notes)
 
 
@@ -173,17 +145,12 @@ def _parameters(value: JsonValue, place: str, notes: Notes) -> int | None:
         notes.warning(place, "is blank; 0 is assumed")
         return 0
     try:
-        billions = Decimal(text) if len(text) <= _LONGEST_NUMBER else Decimal("NaN")
-    except InvalidOperation:
-        billions = Decimal("NaN")
-    if not billions.is_finite() or not 0 <= billions <= _MOST_BILLIONS:
-        notes.error(place, f"must be a number of billions, not {text[:_LONGEST_NUMBER]!r}")
-        return None
-    return int(_EXACT.multiply(billions, Decimal(_BILLION)))
-
-
-def _tags(value: JsonValue, _place: str, _notes: Notes) -> JsonValue:
-    return [tag.strip() for tag in str(value or "").split(",") if tag.strip()]
+        if len(text) <= _LONGEST_NUMBER and 0 <= (billions := Decimal(text)) <= _MOST_BILLIONS:
+            return int(billions.scaleb(9, _EXACT))
+    except InvalidOperation:  # no number at all, or one that cannot be compared
+        pass
+    notes.error(place, f"must be a number of billions, not {text[:_LONGEST_NUMBER]!r}")
+    return None
 
 
 def _json_cell(check: Read) -> Read:
@@ -203,51 +170,121 @@ def _json_cell(check: Read) -> Read:
     return read
 
 
-def _is_true(value: JsonValue, _place: str, _notes: Notes) -> bool:
-    return str(value or "").strip().lower() == "true"
-
-
-def _always(constant: JsonObject) -> Read:
-    return lambda _value, _place, _notes: deepcopy(constant)
-
-
-def _to_cell(render: Callable[[JsonValue], str]) -> Callable[[JsonValue, JsonValue, JsonValue], JsonValue]:
+def _to_cell(render: Callable[[JsonValue], str]) -> Merge:
     return lambda _old, _before, after: "" if after is None else render(after)
 
 
 def _billions(parameters: JsonValue) -> str:
-    number = _EXACT.divide(Decimal(cast("int", parameters)), Decimal(_BILLION))
-    return f"{number.normalize(_EXACT):f}"
+    return f"{Decimal(cast('int', parameters)).scaleb(-9, _EXACT).normalize(_EXACT):f}"
 
 
-def _joined(tags: JsonValue) -> str:
-    return ",".join(map(str, cast("list[JsonValue]", tags)))
+def _text(name: str, *, in_every_file: bool = True) -> Field:
+    return Field(name, _cell(str), default="", writes_default=in_every_file)
 
 
-_JSON_TEXT = _to_cell(lambda value: json.dumps(value, ensure_ascii=False))
-_FLAG = _to_cell(lambda value: "true" if value else "false")
+def _json(name: str, check: Read = as_object, *, in_every_file: bool = False) -> Field:
+    write = _to_cell(lambda value: json.dumps(value, ensure_ascii=False))
+    return Field(name, _json_cell(check), write, writes_default=in_every_file)
 
 
-def _text_column(name: str, *, in_every_file: bool = True) -> Field:
-    return Field(name, (name,), _cell, default="", writes_default=in_every_file)
+def _constant(name: str, value: JsonObject) -> Field:
+    return Field(name, lambda _value, _place, _notes: deepcopy(value), legacy=())
 
 
+_TAGS = _cell(lambda cell: [tag.strip() for tag in cell.split(",") if tag.strip()])
+_JOINED = _to_cell(lambda tags: ",".join(map(str, cast("list[JsonValue]", tags))))
 _LAYOUT: Layout = (
-    Field("name", ("name",), _name),
-    _text_column("description"),
-    _text_column("version", in_every_file=False),
-    Field("metadata", (), _always({"schema_version": "2.1.0"})),
-    Field("config", (), _always(NO_FILES)),
-    _text_column("baseline"),
-    Field("parameters", ("parameters_bn",), _parameters, _to_cell(_billions), writes_default=True),
-    Field("nsfw", ("nsfw",), _is_true, _FLAG, default=False),
-    _text_column("style"),
-    _text_column("display_name"),
-    _text_column("url"),
-    Field("tags", ("tags",), _tags, _to_cell(_joined), default=[], writes_default=True),
-    Field("instruct_format", ("instruct_format",), _cell_if_set, default="", writes_default=True),
-    Field("settings", ("settings",), _json_cell(option_values), _JSON_TEXT, writes_default=True),
-    Field("context_window", ("context_window",), _json_cell(object_or_none), _JSON_TEXT),
-    Field("interaction_modes", ("interaction_modes",), _json_cell(object_or_none), _JSON_TEXT),
-    Field("capabilities", ("capabilities",), _json_cell(object_or_none), _JSON_TEXT),
+    Field("name", _name),
+    _text("description"),
+    _text("version", in_every_file=False),
+    _constant("metadata", {"schema_version": "2.1.0"}),
+    _constant("config", NO_FILES),
+    _text("baseline"),
+    Field("parameters", _parameters, _to_cell(_billions), writes_default=True, legacy=("parameters_bn",)),
+    Field(
+        "nsfw",
+        _cell(lambda cell: cell.strip().lower() == "true"),
+        _to_cell(lambda nsfw: str(bool(nsfw)).lower()),
+        False,
+    ),
+    _text("style"),
+    _text("display_name"),
+    _text("url"),
+    Field("tags", _TAGS, _JOINED, default=[], writes_default=True),
+    Field("instruct_format", _cell(lambda cell: cell or None), default="", writes_default=True),
+    _json("settings", option_values, in_every_file=True),
+    _json("context_window"),
+    _json("interaction_modes"),
+    _json("capabilities"),
+    Field("text_model_group", lambda _value, _place, notes: text_model_group(notes.record), legacy=()),
 )
+
+
+# -- db.json
+
+_AS_GIVEN = ("url", "instruct_format", "context_window", "interaction_modes", "capabilities")
+
+
+def text_db(documents: Mapping[str, JsonObject]) -> dict[str, JsonObject]:
+    """Name -> entry for each v2 document and each of its three names: its own, and with each worker program's prefix.
+
+    Two authors who use the same model name share one `koboldcpp/` entry, and the later one is in it.
+    """
+    rendered: dict[str, JsonObject] = {}
+    for key, document in documents.items():
+        model = key.split("/")[1] if "/" in key else key
+        for name in (key, f"aphrodite/{key}", f"koboldcpp/{model}"):
+            rendered[name] = _db_entry(name, model, document)
+    return rendered
+
+
+def with_groups(entries: Mapping[str, JsonObject]) -> dict[str, JsonObject]:
+    """The same entries, each with its group and a summary of the group (prefixed copies count as members)."""
+    groups = {name: text_model_group(name) for name in entries}
+    members: dict[str, list[JsonObject]] = {}
+    for name, entry in entries.items():
+        members.setdefault(groups[name], []).append(entry)
+    added: dict[str, JsonObject] = {
+        group: {"text_model_group": group, "text_model_group_summary": _summary(of_group)}
+        for group, of_group in members.items()
+    }
+    return {name: entry | added[groups[name]] for name, entry in entries.items()}
+
+
+def _db_entry(name: str, model: str, document: JsonObject) -> JsonObject:
+    parameters = document.get("parameters")
+    entry: JsonObject = {
+        "name": name,
+        "model_name": model,
+        "baseline": document.get("baseline") or "",
+        "parameters": parameters or None,
+        "description": document.get("description") or "",
+        "version": document.get("version") or "1",
+        "style": document.get("style") or "generalist",
+        "nsfw": bool(document.get("nsfw")),
+        "tags": _db_tags(document),
+    }
+    display = document.get("display_name") or re.sub(" +", " ", re.sub("[-_]", " ", model)).strip()
+    optional = {"settings": document.get("settings"), "display_name": display}
+    optional |= {field: document.get(field) for field in _AS_GIVEN}
+    return entry | {field: value for field, value in optional.items() if value}
+
+
+def _db_tags(document: JsonObject) -> list[JsonValue]:
+    tags, parameters = document.get("tags"), document.get("parameters")
+    words = {str(tag) for tag in tags} if isinstance(tags, list) else set()
+    if document.get("style"):
+        words.add(str(document["style"]))
+    words.add(f"{round(Fraction(parameters if isinstance(parameters, int) else 0, 10**9))}B")
+    return [*sorted(words)]
+
+
+def _summary(members: list[JsonObject]) -> JsonObject:
+    parsed = [parse_text_model_name(str(member["model_name"])) for member in members]
+    baselines = {str(member["baseline"]) for member in members if member["baseline"]}
+    return {
+        "member_count": len(members),
+        "available_sizes": [*sorted({name.size for name in parsed if name.size})],
+        "available_quants": [*sorted({name.quant for name in parsed if name.quant})],
+        "common_baseline": baselines.pop() if len(baselines) == 1 else None,
+    }

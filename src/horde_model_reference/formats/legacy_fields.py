@@ -1,4 +1,4 @@
-"""How one record moves between the legacy formats and v2: a table of fields, and two functions that follow it.
+"""How one record moves between a legacy format and v2: a table of fields, and a format that follows it both ways.
 
 Reading goes down the table and collects what is wrong. Writing back is a merge: what the document still has in common
 with the conversion of its original is left alone in the original, only what differs is written. So a record that nobody
@@ -7,10 +7,12 @@ changed is its original, with every field that v2 does not know.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from functools import cached_property
+from typing import TypeAlias, TypeVar
 
 from horde_model_reference.domain.categories import Category, get_model_classification
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
@@ -21,14 +23,16 @@ from horde_model_reference.formats.json_codec import kind_of
 __all__ = [
     "Field",
     "Layout",
+    "LegacyFormat",
+    "Merge",
     "Notes",
+    "Read",
+    "as_object",
     "as_text",
     "decoded_text",
-    "merged_entry",
     "model_name",
-    "object_or_none",
+    "of_kind",
     "option_values",
-    "read_document",
 ]
 
 _BOM = b"\xef\xbb\xbf"
@@ -36,126 +40,59 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass
 class Notes:
-    """What was found wrong with one record (or, without a record, with a file) while it was read."""
+    """What is wrong with one record (or, without a record, with a file), in the order of the fields."""
 
     record: str = ""
     file: str = ""
-    _found: dict[Finding, None] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
-    def error(self, place: str, reason: str) -> None:
+    def error(self, place: str, reason: str, severity: Severity = Severity.ERROR) -> None:
         """The record cannot be used."""
-        self._found[Finding(Severity.ERROR, reason, self.record, place, self.file)] = None
+        self.findings.append(Finding(severity, reason, self.record, place, self.file))
 
     def warning(self, place: str, reason: str) -> None:
         """The record is kept as written, but somebody should look at it."""
-        self._found[Finding(Severity.WARNING, reason, self.record, place, self.file)] = None
+        self.error(place, reason, Severity.WARNING)
 
-    def wrong_kind(self, place: str, expected: str, value: JsonValue) -> None:
+    def wrong_kind(self, place: str, expected: str, value: object) -> None:
         """An error: the value is not of the kind that the format asks for."""
         self.error(place, f"must be {expected}, not {kind_of(value)}")
 
     @property
-    def findings(self) -> list[Finding]:
-        """Each finding once, in the order of the fields."""
-        return list(self._found)
-
-    @property
     def failed(self) -> bool:
         """Whether the record must be set aside."""
-        return any(finding.severity is Severity.ERROR for finding in self._found)
+        return any(finding.severity is Severity.ERROR for finding in self.findings)
 
 
+T = TypeVar("T")
 Read: TypeAlias = Callable[[JsonValue, str, Notes], JsonValue]
 Merge: TypeAlias = Callable[[JsonValue, JsonValue, JsonValue], JsonValue]
 
 
-def _take_new(_old: JsonValue, _before: JsonValue, after: JsonValue) -> JsonValue:
-    return after
+def of_kind(kind: type[T], expected: str) -> Callable[[JsonValue, str, Notes], T | None]:
+    """A reader that takes a value of this kind or nothing; all else is an error."""
+
+    def read(value: JsonValue, place: str, notes: Notes) -> T | None:
+        if value is None or type(value) is kind:
+            return value
+        notes.wrong_kind(place, expected, value)
+        return None
+
+    return read
 
 
-@dataclass(frozen=True)
-class Field:
-    """One row: a v2 field, the legacy fields that say the same (the first one that is set counts), and the two ways.
-
-    `read` turns the legacy value into the v2 value; `None` leaves the field out. `merge` turns (legacy value, v2 value
-    before, v2 value after) into the new legacy value. `default` means the same as a missing v2 field; it is spelt out
-    in a legacy entry where `writes_default` is set.
-    """
-
-    v2: str
-    legacy: tuple[str, ...]
-    read: Read
-    merge: Merge = _take_new
-    default: JsonValue = None
-    writes_default: bool = False
-
-    def value_in(self, origin: JsonObject) -> JsonValue:
-        """The legacy value."""
-        return next((origin[key] for key in self.legacy if origin.get(key) is not None), None)
-
-    def significant(self, document: JsonObject) -> JsonValue:
-        """The v2 value, `None` for a missing one and for the default."""
-        value = document.get(self.v2)
-        return None if value == self.default else value
-
-    def put(self, entry: JsonObject, before: JsonValue, after: JsonValue) -> None:
-        """Write `after` into the legacy entry, to each field that said the same as the one that counted."""
-        old = self.value_in(entry)
-        same = [key for key in self.legacy if key in entry and entry[key] == old]
-        for key in same or self.legacy[:1]:
-            if after is None and not self.writes_default:
-                entry.pop(key, None)
-            else:
-                entry[key] = self.merge(old, before, deepcopy(self.default) if after is None else after)
+as_text = of_kind(str, "a string")
+as_object: Callable[[JsonValue, str, Notes], JsonObject | None] = of_kind(dict, "an object")
 
 
-Layout: TypeAlias = tuple[Field, ...]
-"""The fields of one category, in the order of the v2 document."""
-
-
-def read_document(category: Category, layout: Layout, origin: JsonObject, notes: Notes) -> JsonObject | None:
-    """The v2 document of a legacy entry; `None` where `notes` then hold an error."""
-    classification = get_model_classification(category)
-    document: JsonObject = {"record_type": str(category)}
-    for row in layout:
-        value = row.read(row.value_in(origin), row.legacy[0] if row.legacy else row.v2, notes)
-        if value is not None:
-            document[row.v2] = value
-        if row.v2 == "config":
-            document["model_classification"] = classification.model_dump(mode="json")
-    return None if notes.failed else document
-
-
-def merged_entry(layout: Layout, origin: JsonObject, before: JsonObject | None, document: JsonObject) -> JsonObject:
-    """The legacy entry of `document`: `origin` with what differs from `before`, its own conversion.
-
-    `before=None` says that there is no original: every field is written into `origin`, which may hold constants.
-    """
-    entry = dict(origin)
-    for row in layout:
-        was, now = row.significant(before or {}), row.significant(document)
-        if was != now or (before is None and row.writes_default):
-            row.put(entry, was, now)
-    return entry
-
-
-def decoded_text(data: bytes, *, where: str) -> str:
-    """The text of a file: UTF-8, with or without byte order mark. Raises `MalformedInput`."""
-    if not data.strip():
-        raise MalformedInput("empty", where=where)
-    try:
-        return data.removeprefix(_BOM).decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise MalformedInput(f"not UTF-8: byte 0x{data[error.start]:02x} in line {line}", where=where) from None
-
-
-def as_text(value: JsonValue, place: str, notes: Notes) -> str | None:
-    """A string or nothing."""
-    if value is None or isinstance(value, str):
-        return value
-    notes.wrong_kind(place, "a string", value)
-    return None
+def option_values(value: JsonValue, place: str, notes: Notes) -> JsonObject | None:
+    """An object of scalars and lists of scalars, as `requirements` and `settings` are."""
+    options = as_object(value, place, notes)
+    for name, option in (options or {}).items():
+        for item in option if isinstance(option, list) else [option]:
+            if item is None or isinstance(item, (dict, list)):
+                notes.wrong_kind(f"{place}.{name}", "a scalar or a list of scalars", item)
+    return options
 
 
 def model_name(value: JsonValue, place: str, notes: Notes) -> JsonValue:
@@ -173,19 +110,96 @@ def model_name(value: JsonValue, place: str, notes: Notes) -> JsonValue:
     return name or notes.record
 
 
-def object_or_none(value: JsonValue, place: str, notes: Notes) -> JsonObject | None:
-    """An object or nothing."""
-    if value is None or isinstance(value, dict):
-        return value
-    notes.wrong_kind(place, "an object", value)
-    return None
+@dataclass(frozen=True)
+class Field:
+    """One row: a v2 field, the two ways, and the legacy fields that say the same (the first one that is set counts).
+
+    `read` turns the legacy value into the v2 value; `None` leaves the field out. `merge` turns (legacy value, v2 value
+    before, v2 value after) into the new legacy value. `default` means the same as a missing v2 field; it is spelt out
+    in a legacy entry where `writes_default` is set. Without `legacy` the name is the same; `()` is in v2 alone.
+    `essence` is what of a v2 value counts when two are compared.
+    """
+
+    v2: str
+    read: Read = as_text
+    merge: Merge = lambda _old, _before, after: after
+    default: JsonValue = None
+    writes_default: bool = False
+    legacy: tuple[str, ...] | None = None
+    essence: Callable[[JsonValue], JsonValue] = lambda value: value
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The legacy fields."""
+        return (self.v2,) if self.legacy is None else self.legacy
+
+    def value_in(self, origin: JsonObject) -> JsonValue:
+        """The legacy value."""
+        return next((origin[key] for key in self.names if origin.get(key) is not None), None)
+
+    def put(self, entry: JsonObject, before: JsonValue, after: JsonValue) -> None:
+        """Write `after` into the legacy entry, to each field that said the same as the one that counted."""
+        old = self.value_in(entry)
+        same = [key for key in self.names if key in entry and entry[key] == old]
+        for key in same or self.names[:1]:
+            if after is None and not self.writes_default:
+                entry.pop(key, None)
+            else:
+                entry[key] = self.merge(old, before, deepcopy(self.default) if after is None else after)
 
 
-def option_values(value: JsonValue, place: str, notes: Notes) -> JsonObject | None:
-    """An object of scalars and lists of scalars, as `requirements` and `settings` are."""
-    options = object_or_none(value, place, notes)
-    for name, option in (options or {}).items():
-        for item in option if isinstance(option, list) else [option]:
-            if item is None or isinstance(item, (dict, list)):
-                notes.wrong_kind(f"{place}.{name}", "a scalar or a list of scalars", item)
-    return options
+Layout: TypeAlias = tuple[Field, ...]
+"""The fields of one category, in the order of the v2 document."""
+
+
+class LegacyFormat(ABC):
+    """A legacy file format. Pure: bytes and documents in, documents and bytes out, findings beside them."""
+
+    @abstractmethod
+    def read(self, data: bytes, *, where: str = "") -> tuple[dict[str, JsonObject], list[Finding]]:
+        """Key -> entry as written, in the order of the file. An entry that cannot be used is a finding instead.
+
+        Raises `MalformedInput`, naming `where`, for bytes that are no file of this format.
+        """
+
+    @abstractmethod
+    def write(self, entries: Mapping[str, JsonObject]) -> bytes:
+        """The file that holds these entries, as the repository has it."""
+
+    @abstractmethod
+    def layout(self, category: Category, /) -> Layout:
+        """The fields of an entry."""
+
+    def to_v2(self, category: Category, key: str, origin: JsonObject) -> tuple[JsonObject | None, list[Finding]]:
+        """The v2 document of an entry; `None` where an error among the findings sets it aside."""
+        notes = Notes(key)
+        document: JsonObject = {"record_type": str(category)}
+        for row in self.layout(category):
+            value = row.read(row.value_in(origin), (row.names or (row.v2,))[0], notes)
+            if value is not None:
+                document[row.v2] = value
+            if row.v2 == "config":
+                document["model_classification"] = get_model_classification(category).model_dump(mode="json")
+        return None if notes.failed else document, notes.findings
+
+    def from_v2(self, category: Category, key: str, document: JsonObject, origin: JsonObject | None) -> JsonObject:
+        """The entry that `document` is today: `origin` as it was, with only what changed since written into it."""
+        before = None if origin is None else self.to_v2(category, key, origin)[0]
+        entry: JsonObject = {"name": key} if origin is None or before is None else dict(origin)
+        for row in self.layout(category):
+            values = ((before or {}).get(row.v2), document.get(row.v2))
+            was, now = (None if row.essence(value) == row.default else value for value in values)
+            if row.essence(was) != row.essence(now) or (before is None and row.writes_default):
+                row.put(entry, was, now)
+        return entry
+
+
+def decoded_text(data: bytes, *, where: str) -> str:
+    """The text of a file: UTF-8, with or without byte order mark. Raises `MalformedInput`."""
+    if not data.strip():
+        raise MalformedInput("empty", where=where)
+    try:
+        return data.removeprefix(_BOM).decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise MalformedInput(f"not UTF-8: byte 0x{data[error.start]:02x} in line {line}", where=where) from None

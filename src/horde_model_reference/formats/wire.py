@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from horde_model_reference.domain.categories import Category, get_category_descriptor
 from horde_model_reference.domain.findings import JsonObject, JsonValue
+from horde_model_reference.domain.licensing import unknown_model_licensing
 
 __all__ = ["wire_document", "wire_documents"]
 
-_NO_LICENSING: JsonObject = {
-    "license_expression": "NOASSERTION",
-    "license_ids": [],
-    "commercial_use": "unknown",
-    "redistribution": "unknown",
-    "obligations": [],
-    "evidence": [],
-    "notes": "No reviewed licensing conclusion is currently available.",
-    "files": {},
-}
+_NO_LICENSING: JsonObject = unknown_model_licensing().model_dump(mode="json", exclude_none=True)
 _NO_GUIDANCE: JsonObject = {"status": "undocumented", "primary_profile_id": None, "supplemental_profile_ids": []}
 _EXTRA: dict[str, JsonObject] = {"text_generation": {"guidance": _NO_GUIDANCE}}
 

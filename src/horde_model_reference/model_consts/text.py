@@ -1,12 +1,3 @@
-"""The documented import path of the text vocabularies; the code is in `domain.vocabulary`."""
+"""A documented import path of the vocabularies; the code is in `domain.vocabulary`."""
 
-from __future__ import annotations
-
-from horde_model_reference.domain.vocabulary import (
-    KNOWN_TEXT_BACKENDS,
-    TEXT_BACKENDS,
-    is_known_text_backend,
-    register_text_backend,
-)
-
-__all__ = ["KNOWN_TEXT_BACKENDS", "TEXT_BACKENDS", "is_known_text_backend", "register_text_backend"]
+from horde_model_reference.domain.vocabulary import *  # noqa: F403  (a re-export: __all__ there is the API)

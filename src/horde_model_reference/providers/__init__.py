@@ -13,13 +13,5 @@ from horde_model_reference.providers.base import ModelProvider
 from horde_model_reference.providers.registry import ModelProviderRegistry
 from horde_model_reference.providers.static_provider import StaticModelProvider
 
-__all__ = [
-    "ANY_SOURCE",
-    "HORDE_SOURCE_ID",
-    "RESERVED_SOURCE_IDS",
-    "ModelProvider",
-    "ModelProviderRegistry",
-    "SourceSelector",
-    "StaticModelProvider",
-    "normalize_source_selector",
-]
+__all__ = ["ANY_SOURCE", "HORDE_SOURCE_ID", "RESERVED_SOURCE_IDS", "ModelProvider", "ModelProviderRegistry"]
+__all__ += ["SourceSelector", "StaticModelProvider", "normalize_source_selector"]

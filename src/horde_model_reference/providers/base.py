@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
 from horde_model_reference.domain.records import GenericModelRecord
-from horde_model_reference.domain.source_ids import require_source_id
+from horde_model_reference.domain.source_ids import RESERVED_SOURCE_IDS
 
 __all__ = ["ModelProvider"]
 
@@ -45,5 +45,7 @@ class ModelProvider(ABC):
         return False
 
     def validate_source_id(self) -> str:
-        """The source id, if it may be registered. Raises `ValueError` for an empty or reserved one."""
-        return require_source_id(self.source_id)
+        """The source id, if it may be registered. Raises `ValueError` for a blank or reserved one."""
+        if not self.source_id.strip() or self.source_id in RESERVED_SOURCE_IDS:
+            raise ValueError(f"source id {self.source_id!r} is blank or reserved; a provider needs another one")
+        return self.source_id

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from horde_model_reference.domain.merging import merge
+from horde_model_reference._log import logger
 from horde_model_reference.domain.records import GenericModelRecord
 from horde_model_reference.domain.source_ids import (
     HORDE_SOURCE_ID,
@@ -16,13 +14,14 @@ from horde_model_reference.domain.source_ids import (
     normalize_source_selector,
 )
 from horde_model_reference.errors import UnknownSource
+from horde_model_reference.forks import ForkLock
 from horde_model_reference.providers.base import ModelProvider
 
 __all__ = ["ModelProviderRegistry"]
 
 R = TypeVar("R", bound=GenericModelRecord)
 
-_log = logging.getLogger(__name__)
+_log = logger("providers")
 
 
 class ModelProviderRegistry:
@@ -33,10 +32,9 @@ class ModelProviderRegistry:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._providers: dict[str, ModelProvider] = {}
-        self._outcomes: dict[tuple[str, str], SourceOutcome] = {}
-        self._reasons: dict[tuple[str, str], str] = {}
+        self._answers: dict[tuple[str, str], tuple[SourceOutcome, str]] = {}
 
     def register(self, provider: ModelProvider, *, replace: bool = False) -> None:
         """Make a provider a source. Raises `ValueError` for an id that is empty, reserved, or taken (see `replace`)."""
@@ -59,18 +57,19 @@ class ModelProviderRegistry:
 
     def ids(self) -> tuple[str, ...]:
         """The ids of all providers, in order."""
-        with self._lock:
-            return tuple(self._providers)
+        return tuple(self._providers)
 
     def failed_sources(self, category: str | None = None) -> dict[str, str]:
         """Source id -> reason, of providers whose last answer (for that category, or any) was an error."""
-        with self._lock:
-            reasons = dict(self._reasons)
-        return {source: reason for (source, failed), reason in reasons.items() if category in (None, failed)}
+        return {
+            source_id: reason
+            for (source_id, asked), (outcome, reason) in list(self._answers.items())
+            if outcome is SourceOutcome.error and category in (None, asked)
+        }
 
     def outcome(self, source_id: str, category: str) -> SourceOutcome | None:
         """What the provider last answered for that category, `None` if it was not asked."""
-        return self._outcomes.get((source_id, category))
+        return self._answers.get((source_id, category), (None, ""))[0]
 
     def fetch(
         self, source_id: str, category: str, *, record_type: type[R], force_refresh: bool = False
@@ -83,7 +82,14 @@ class ModelProviderRegistry:
         provider = self.get(source_id)
         if provider is None:
             raise UnknownSource(source_id, (HORDE_SOURCE_ID, *self.ids()))
-        return _of_type(record_type, source_id, category, self._answer(provider, source_id, category, force_refresh))
+        checked: dict[str, R] = {}
+        for name, record in self._answer(provider, source_id, category, force_refresh).items():
+            if not isinstance(record, record_type):
+                found, wanted = type(record).__name__, record_type.__name__
+                reason = f"source {source_id}: {category}/{name} is a {found}, not a {wanted}"
+                raise RuntimeError(reason)  # noqa: TRY004  (the contract's class)
+            checked[name] = record
+        return checked
 
     def collect(
         self,
@@ -99,16 +105,15 @@ class ModelProviderRegistry:
         `horde` reads the reference itself, and is called only if it is selected. Raises what it raises, and what
         `fetch` does.
         """
-        sources = normalize_source_selector(source, self.ids())
-        return merge(
-            (
-                source_id,
-                horde()
-                if source_id == HORDE_SOURCE_ID
-                else self.fetch(source_id, category, record_type=record_type, force_refresh=force_refresh),
-            )
-            for source_id in sources
-        )
+        merged: dict[str, tuple[R, str]] = {}
+        for source_id in normalize_source_selector(source, self.ids()):
+            if source_id == HORDE_SOURCE_ID:
+                records = horde()
+            else:
+                records = self.fetch(source_id, category, record_type=record_type, force_refresh=force_refresh)
+            for name, record in records.items():
+                merged.setdefault(name, (record, source_id))
+        return merged
 
     def _answer(
         self, provider: ModelProvider, source_id: str, category: str, force_refresh: bool
@@ -123,32 +128,14 @@ class ModelProviderRegistry:
         return records or {}
 
     def _note(self, source_id: str, category: str, outcome: SourceOutcome, reason: str = "") -> None:
-        key = (source_id, category)
+        failed = outcome is SourceOutcome.error
         with self._lock:
-            before = self._outcomes.get(key)
-            self._outcomes[key] = outcome
-            self._reasons.pop(key, None)
-            if reason:
-                self._reasons[key] = reason
-        if reason and before is not SourceOutcome.error:
+            before = self.outcome(source_id, category)
+            self._answers[source_id, category] = (outcome, reason)
+        if failed and before is not SourceOutcome.error:
             _log.warning("Source %s failed for %s, its records are left out: %s", source_id, category, reason)
-        elif before is SourceOutcome.error and not reason:
+        elif before is SourceOutcome.error and not failed:
             _log.info("Source %s answers for %s again", source_id, category)
 
     def _forget(self, source_id: str) -> None:
-        for key in [key for key in self._outcomes if key[0] == source_id]:
-            del self._outcomes[key]
-            self._reasons.pop(key, None)
-
-
-def _of_type(
-    record_type: type[R], source_id: str, category: str, records: Mapping[str, GenericModelRecord]
-) -> dict[str, R]:
-    checked: dict[str, R] = {}
-    for name, record in records.items():
-        if not isinstance(record, record_type):
-            found, wanted = type(record).__name__, record_type.__name__
-            reason = f"source {source_id}: {category}/{name} is a {found}, not a {wanted}"
-            raise RuntimeError(reason)  # noqa: TRY004  (the contract's class)
-        checked[name] = record
-    return checked
+        self._answers = {key: answer for key, answer in self._answers.items() if key[0] != source_id}

@@ -44,12 +44,7 @@ class StaticModelProvider(ModelProvider):
         """The categories it was given records of."""
         return set(self._records)
 
-    def fetch_category(
-        self,
-        category: str,
-        *,
-        force_refresh: bool = False,  # noqa: ARG002  (of the interface)
-    ) -> dict[str, GenericModelRecord] | None:
+    def fetch_category(self, category: str, *, force_refresh: bool = False) -> dict[str, GenericModelRecord] | None:  # noqa: ARG002
         """The records of that category, in a new dict; `None` for a category it was not given."""
         records = self._records.get(category)
         return None if records is None else dict(records)
