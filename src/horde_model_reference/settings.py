@@ -3,89 +3,41 @@
 The fields of `HordeModelReferenceSettings` are the single table from which the parsing, `hmr config`,
 `docs/configuration.md` and `.env.example` all come. Values are taken from the environment as it was captured at import
 (`_environment`); keyword arguments override them. Combinations that cannot work together are put right by
-`_RULES` when an object is made, each with a line in the log. Only `wiring` reads settings; the rest gets arguments.
+`_combinations` when an object is made, each with a line in the log. Only `wiring` reads settings; the rest gets
+arguments.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeAlias, get_origin
 
-from pydantic import PrivateAttr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from horde_model_reference._environment import captured
-from horde_model_reference._settings_groups import (
-    DEFAULT_AUDIT_MAX_SEGMENT_BYTES,
-    DEFAULT_PENDING_QUEUE_SEGMENT_BYTES,
-    GITHUB_IMAGE_REPO_NAME,
-    GITHUB_REPO_BRANCH,
-    GITHUB_REPO_OWNER,
-    GITHUB_TEXT_REPO_NAME,
-    AuditSettings,
-    CanonicalFormat,
-    DatabaseUrl,
-    Format,
-    GithubProxySettings,
-    GithubRepoSettings,
-    ImageBaselineSettings,
-    ImageGithubRepoSettings,
-    LicensingSettings,
-    LooseTexts,
-    Mode,
-    PendingQueueSettings,
-    R2Settings,
-    RedisSettings,
-    ReplicateMode,
-    TextGithubRepoSettings,
-    TextGuidanceSettings,
-    Texts,
-    group_of,
-    setting,
-)
-from horde_model_reference._settings_reading import (
-    ENV_PREFIX,
-    Path,
-    environment_tree,
-    masked,
-    paths_in,
-    variable_name,
-)
+from horde_model_reference._log import logger
+from horde_model_reference._settings_reading import ENV_PREFIX, Path, database_url, listed, masked, paths_in
 from horde_model_reference.errors import SettingsInvalid
+from horde_model_reference.forks import ForkLock
+from horde_model_reference.horde_environment import setting
 
 __all__ = [
-    "DEFAULT_AUDIT_MAX_SEGMENT_BYTES",
-    "DEFAULT_PENDING_QUEUE_SEGMENT_BYTES",
-    "ENV_PREFIX",
-    "GITHUB_IMAGE_REPO_NAME",
-    "GITHUB_REPO_BRANCH",
-    "GITHUB_REPO_OWNER",
-    "GITHUB_TEXT_REPO_NAME",
-    "AuditSettings",
     "CanonicalFormat",
-    "GithubProxySettings",
-    "GithubRepoSettings",
     "HordeModelReferenceSettings",
-    "ImageBaselineSettings",
-    "ImageGithubRepoSettings",
-    "LicensingSettings",
     "Origin",
-    "PendingQueueSettings",
     "R2Settings",
-    "RedisSettings",
     "ReplicateMode",
-    "TextGithubRepoSettings",
-    "TextGuidanceSettings",
     "get_settings",
-    "github_proxy_settings",
     "horde_model_reference_settings",
+    "variable_name",
 ]
 
-github_proxy_settings: GithubProxySettings
 horde_model_reference_settings: HordeModelReferenceSettings
 
 Origin: TypeAlias = Literal["default", "environment", "argument", "rule"]
@@ -94,7 +46,171 @@ Origin: TypeAlias = Literal["default", "environment", "argument", "rule"]
 SECRETS: frozenset[Path] = frozenset({("database_url",), ("r2", "upload_secret_access_key")})
 """Settings that are never shown. In others only the passwords inside URLs are masked."""
 
-_log = logging.getLogger(__name__)
+_log = logger("settings")
+
+
+class ReplicateMode(StrEnum):
+    """Whether this process owns the reference and accepts writes, or only reads it. Read in any letter case."""
+
+    PRIMARY = "PRIMARY"
+    REPLICA = "REPLICA"
+
+    @classmethod
+    def _missing_(cls, value: object) -> ReplicateMode | None:
+        return cls.__members__.get(str(value).upper())
+
+
+class CanonicalFormat(StrEnum):
+    """The format that accepts writes; the other one is rendered from it."""
+
+    legacy = "legacy"
+    v2 = "v2"
+    LEGACY = "legacy"
+
+    @classmethod
+    def _missing_(cls, value: object) -> CanonicalFormat | None:
+        return cls.legacy if str(value).lower() == "legacy" else None
+
+
+def _stripped_texts(value: object) -> object:
+    """Whatever is in a list as text."""
+    items = listed(value)
+    return [text for item in items if (text := str(item).strip())] if isinstance(items, list) else items
+
+
+_Texts: TypeAlias = Annotated[list[str], BeforeValidator(listed)]
+_LooseTexts: TypeAlias = Annotated[list[str], BeforeValidator(_stripped_texts)]
+_DatabaseUrl: TypeAlias = Annotated[SecretStr | None, BeforeValidator(database_url)]
+
+
+class _Group(BaseModel):
+    """Settings under one name; given one by one (`GROUP__FIELD`), whole as a JSON object, or both."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, defer_build=True)
+
+
+def _subfolder(name: str, of: str) -> Any:
+    return setting(name, f"Folder of the {of}, under the data root.", by="library (`MAKE_FOLDERS`)")
+
+
+class _FolderGroup(_Group):
+    """A group that has files of its own: in `relative_subdir` of the data root, or of another root."""
+
+    relative_subdir: str
+    root_path_override: str | None = setting(
+        None, "Folder to use instead of the data root for these files.", by="library (`MAKE_FOLDERS`)"
+    )
+
+
+class RedisSettings(_Group):
+    """How several PRIMARY processes on different hosts tell each other of changes."""
+
+    use_redis: bool = setting(False, "Use Redis between PRIMARY processes. Refused in REPLICA mode.")
+    url: str = setting("redis://localhost:6379/0", "Address of the Redis server; a password in it is never shown.")
+    pool_size: int = setting(10, "Connections kept open.")
+    socket_timeout: int = setting(5, "Seconds to wait for an answer.")
+    socket_connect_timeout: int = setting(5, "Seconds to wait for a connection.")
+    retry_max_attempts: int = setting(3, "Attempts before Redis counts as unreachable.")
+    retry_backoff_seconds: float = setting(0.5, "Seconds before the second attempt; doubled for each further one.")
+    key_prefix: str = setting("horde:model_ref", "What every key and channel name begins with.")
+    ttl_seconds: int | None = setting(None, "Seconds until an entry expires; unset: `CACHE_TTL_SECONDS`.")
+    use_pubsub: bool = setting(True, "Announce changes to other processes at once.")
+
+
+class AuditSettings(_FolderGroup):
+    """The log of who changed what."""
+
+    enabled: bool = setting(True, "Write the audit files beside the database's own event log.")
+    max_segment_bytes: int = setting(5 * 1024 * 1024, "Size at which a new audit file is begun.")
+    relative_subdir: str = _subfolder("audit", "audit files")
+
+
+class PendingQueueSettings(_FolderGroup):
+    """The queue of proposed changes, and who may propose and approve."""
+
+    enabled: bool = setting(True, "Changes are proposed and reviewed; off: approvers write at once.")
+    relative_subdir: str = _subfolder("pending_queue", "queue's files")
+    requestor_ids: _Texts = setting([], "AI Horde user ids that may propose changes (approvers may as well).")
+    approver_ids: _Texts = setting([], "AI Horde user ids that may approve, reject and apply changes.")
+    max_segment_bytes: int = setting(5 * 1024 * 1024, "Reserved; has no effect.")
+    allow_self_approval: bool = setting(False, "Let a proposer approve their own change.")
+
+
+class LicensingSettings(_FolderGroup):
+    """Licences and the files they apply to."""
+
+    relative_subdir: str = _subfolder("licensing", "licence files")
+    editor_ids: _Texts = setting([], "AI Horde user ids that may edit licences.")
+    require_explicit_model_assignments: bool = setting(False, "Refuse a record whose licence nobody stated.")
+
+
+class TextGuidanceSettings(_FolderGroup):
+    """Prompt formats and profiles of text models."""
+
+    relative_subdir: str = _subfolder("text_guidance", "guidance catalogue")
+
+
+class ImageBaselineSettings(_FolderGroup):
+    """The catalogue of image baselines."""
+
+    relative_subdir: str = _subfolder("baselines", "baseline catalogue")
+
+
+class R2Settings(_Group):
+    """A mirror of model files in an S3-compatible bucket."""
+
+    gateway_url: str | None = setting(None, "Address that the mirror's files are downloaded from; unset: no mirror.")
+    manifest_ttl_seconds: int = setting(300, "Seconds for which the mirror's manifest is kept.")
+    upload_bucket: str | None = setting(None, "Bucket that files are uploaded to.")
+    upload_endpoint_url: str | None = setting(None, "Address of the bucket's S3 interface.")
+    upload_access_key_id: str | None = setting(None, "Access key id for uploads.")
+    upload_secret_access_key: str | None = setting(None, "Secret access key for uploads; never shown.", repr=False)
+    upload_region: str = setting("auto", "Region of the bucket.")
+
+
+class GithubProxySettings(_Group):
+    """A host that relays GitHub, for where GitHub itself cannot be reached."""
+
+    github_proxy_url_base: str | None = setting(None, "Address put in front of GitHub's own URLs.")
+
+
+class GithubRepoSettings(_Group):
+    """A repository that publishes reference files in the legacy format."""
+
+    owner: str = setting("Haidra-Org", "User or organisation that owns the repository.")
+    name: str
+    branch: str = setting("main", "Branch that is read.")
+    proxy_settings: GithubProxySettings | None = setting(
+        None, 'A relay, as JSON: `{"github_proxy_url_base": "https://..."}`; unset: `GITHUB_PROXY_URL_BASE`.'
+    )
+
+    @property
+    def url_base_only(self) -> str:
+        """What a file name is appended to; through the relay, where one is set."""
+        relay = self.proxy_settings.github_proxy_url_base if self.proxy_settings else None
+        raw = f"https://raw.githubusercontent.com/{self.owner}/{self.name}/refs/heads/{self.branch}/"
+        return f"{relay.rstrip('/')}/{raw}" if relay else raw
+
+    @property
+    def git_clone_url(self) -> str:
+        """Never through a relay: a clone is what changes are pushed from."""
+        return f"https://github.com/{self.owner}/{self.name}.git"
+
+
+class ImageGithubRepoSettings(GithubRepoSettings):
+    """The repository of the image categories."""
+
+    name: str = setting("AI-Horde-image-model-reference", "Name of the repository.")
+
+
+class TextGithubRepoSettings(GithubRepoSettings):
+    """The repository of the text models."""
+
+    name: str = setting("AI-Horde-text-model-reference", "Name of the repository.")
+
+
+def _group(kind: type[BaseModel], heading: str) -> Any:
+    return Field(default_factory=kind, description=heading)
 
 
 class HordeModelReferenceSettings(BaseSettings):
@@ -107,40 +223,40 @@ class HordeModelReferenceSettings(BaseSettings):
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", hide_input_in_errors=True
     )
 
-    replicate_mode: Mode = setting(
+    replicate_mode: ReplicateMode = setting(
         ReplicateMode.REPLICA,
         "`PRIMARY` owns the reference and accepts writes, `REPLICA` only reads it. Any letter case.",
-        read_by="library, service",
+        by="library, service",
     )
     offline: bool = setting(
-        False, "Read from the local disk only: no network at all, no Redis, no seeding.", read_by="library"
+        False, "Read from the local disk only: no network at all, no Redis, no seeding.", by="library"
     )
     make_folders: bool = setting(
-        False, "Create the folders under the data root when the manager is built.", read_by="library"
+        False, "Create the folders under the data root when the manager is built.", by="library"
     )
-    database_url: DatabaseUrl = setting(
-        None, "Database of a PRIMARY; unset: an SQLite file under the data root. Never shown.", read_by="store"
+    database_url: _DatabaseUrl = setting(
+        None, "Database of a PRIMARY; unset: an SQLite file under the data root. Never shown.", by="store"
     )
     mirror_enabled: bool = setting(
-        True, "After each change, rewrite the JSON files that other programs read.", read_by="store"
+        True, "After each change, rewrite the JSON files that other programs read.", by="service, command line"
     )
-    canonical_format: Format = setting(
-        CanonicalFormat.v2, "Which format accepts writes: `v2` or `legacy`.", read_by="store, service"
+    canonical_format: CanonicalFormat = setting(
+        CanonicalFormat.v2, "Which format accepts writes: `v2` or `legacy`.", by="store, service"
     )
     primary_api_url: str | None = setting(
         "https://models.aihorde.net/api",
         "Where a REPLICA reads the reference; empty: it has no PRIMARY.",
-        read_by="library",
+        by="library",
     )
-    primary_api_timeout: int = setting(10, "Seconds to wait for the PRIMARY to answer.", read_by="library")
+    primary_api_timeout: int = setting(10, "Seconds to wait for the PRIMARY to answer.", by="library")
     first_load_timeout_seconds: float = setting(
         10.0, "Seconds that the very first read may wait for the network before it uses local data.", gt=0
     )
     max_response_bytes: int = setting(
-        64 * 1024 * 1024, "Largest HTTP answer that is read, in bytes after decompression.", read_by="library", gt=0
+        64 * 1024 * 1024, "Largest HTTP answer that is read, in bytes after decompression.", by="library", gt=0
     )
     cache_ttl_seconds: int = setting(
-        60, "Seconds after which data counts as old and is refreshed; not above 0: always.", read_by="library"
+        60, "Seconds after which data counts as old and is refreshed; not above 0: always.", by="library"
     )
     enable_github_fallback: bool = setting(True, "A REPLICA reads GitHub when the PRIMARY does not answer.")
     github_seed_enabled: bool = setting(False, "A PRIMARY with no data takes it from GitHub. Refused in REPLICA mode.")
@@ -155,7 +271,7 @@ class HordeModelReferenceSettings(BaseSettings):
     statistics_cache_ttl: int = setting(300, "Seconds for which computed statistics are kept.")
     deletion_risk_cache_ttl: int = setting(300, "Seconds for which a deletion-risk report is kept.")
     enable_statistics_precompute: bool = setting(False, "Reserved; has no effect.")
-    preferred_file_hosts: Texts = setting(["huggingface.co"], "Hosts that model files should be downloaded from.")
+    preferred_file_hosts: _Texts = setting(["huggingface.co"], "Hosts that model files should be downloaded from.")
     low_usage_threshold_percentage: float = setting(
         0.0065, "Share of its category's monthly use, in percent, below which an image model counts as little used."
     )
@@ -165,40 +281,41 @@ class HordeModelReferenceSettings(BaseSettings):
         10, "Monthly uses below which a text model without workers is critical."
     )
     text_gen_critical_worker_threshold: int = setting(1, "Workers below which a little-used text model is critical.")
-    cors_allowed_origins: LooseTexts = setting(
+    cors_allowed_origins: _LooseTexts = setting(
         [], "Web origins that may call the service from a browser; `*` is any, empty is none."
     )
-    image_github_repo: ImageGithubRepoSettings = group_of(ImageGithubRepoSettings, "GitHub: image categories")
-    text_github_repo: TextGithubRepoSettings = group_of(TextGithubRepoSettings, "GitHub: text models")
-    redis: RedisSettings = group_of(RedisSettings, "Redis")
-    audit: AuditSettings = group_of(AuditSettings, "Audit files")
-    pending_queue: PendingQueueSettings = group_of(PendingQueueSettings, "Pending queue")
-    licensing: LicensingSettings = group_of(LicensingSettings, "Licensing")
-    text_guidance: TextGuidanceSettings = group_of(TextGuidanceSettings, "Text guidance")
-    image_baselines: ImageBaselineSettings = group_of(ImageBaselineSettings, "Image baselines")
-    r2: R2Settings = group_of(R2Settings, "Mirror of model files (R2)")
+    image_github_repo: ImageGithubRepoSettings = _group(ImageGithubRepoSettings, "GitHub: image categories")
+    text_github_repo: TextGithubRepoSettings = _group(TextGithubRepoSettings, "GitHub: text models")
+    redis: RedisSettings = _group(RedisSettings, "Redis")
+    audit: AuditSettings = _group(AuditSettings, "Audit files")
+    pending_queue: PendingQueueSettings = _group(PendingQueueSettings, "Pending queue")
+    licensing: LicensingSettings = _group(LicensingSettings, "Licensing")
+    text_guidance: TextGuidanceSettings = _group(TextGuidanceSettings, "Text guidance")
+    image_baselines: ImageBaselineSettings = _group(ImageBaselineSettings, "Image baselines")
+    r2: R2Settings = _group(R2Settings, "Mirror of model files (R2)")
 
     _arguments: frozenset[Path] = PrivateAttr(default=frozenset())
-    _overruled: frozenset[Path] = PrivateAttr(default=frozenset())
+    _overruled: set[Path] = PrivateAttr(default_factory=set)
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
         self._arguments = frozenset(paths_in(values))
-        for rule in _RULES:
-            if rule.applies(self):
-                _log.log(rule.level, rule.text)
-                self._overruled |= frozenset(path for path in rule.turns_off if _turn_off(self, path))
+        for level, text, turned_off in _combinations(self):
+            _log.log(level, text)
+            for path in turned_off:
+                self._turn_off(*path)
 
-    def origin(self, path: Path) -> Origin:
-        """Where the value of the setting at `path` is from; what was assigned later counts as an argument."""
-        owner = self if len(path) == 1 else getattr(self, path[0])
-        origins: tuple[tuple[Origin, bool], ...] = (
-            ("rule", path in self._overruled),
-            ("argument", path in self._arguments),
-            ("environment", path in paths_in(environment_tree(type(self), captured()))),
-            ("default", getattr(owner, path[-1]) == type(owner).model_fields[path[-1]].default),
-        )
-        return next((origin for origin, holds in origins if holds), "argument")
+    def _turn_off(self, name: str, inner: str = "") -> None:
+        """A group is replaced, not changed: the caller may have passed it and own it."""
+        value = getattr(self, name)
+        if getattr(value, inner) if inner else value:
+            self._overruled.add((name, inner) if inner else (name,))
+        setattr(self, name, value.model_copy(update={inner: False}) if inner else False)
+
+    def origins(self) -> dict[Path, Origin]:
+        """Where the values are from that were given, or turned off; what is not in it is as it was, or was assigned."""
+        given: dict[Path, Origin] = dict.fromkeys(paths_in(_CapturedSource(type(self))()), "environment")
+        return given | dict.fromkeys(self._arguments, "argument") | dict.fromkeys(self._overruled, "rule")
 
     @classmethod
     def settings_customise_sources(
@@ -210,94 +327,67 @@ class HordeModelReferenceSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the captured environment; neither `.env` files nor `os.environ` as it is now."""
-        return init_settings, _CapturedEnvironment(settings_cls)
+        return init_settings, _CapturedSource(settings_cls)
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """A combination that cannot work as asked: what is said of it, and what is turned off because of it."""
+class _CapturedSource(EnvSettingsSource):
+    """The captured variables in place of `os.environ` as it is now. Unknown ones with our prefix are ignored."""
 
-    applies: Callable[[HordeModelReferenceSettings], bool]
-    level: int
-    text: str
-    turns_off: tuple[Path, ...] = ()
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        given = ((name.lower(), value) for name, value in captured().items())
+        self.env_vars = dict(sorted(given, key=lambda pair: pair[0].count("__")))  # a whole group, then its fields
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ARG002
+        """Groups are decoded; lists, and what is no object, are left to validation, which names the variable."""
+        is_group = get_origin(field.annotation) is not list and value.lstrip().startswith("{")
+        try:
+            return json.loads(value) if is_group else value
+        except ValueError:
+            return value
+
+    def __call__(self) -> dict[str, Any]:
+        """The values by nested field name; a relay for all of GitHub stands in both repositories."""
+        tree = super().__call__()
+        relay = captured().get("GITHUB_PROXY_URL_BASE")
+        for repository in ("image_github_repo", "text_github_repo") if relay else ():
+            group = tree.setdefault(repository, {})
+            if isinstance(group, dict):
+                group.setdefault("proxy_settings", {"github_proxy_url_base": relay})
+        return tree
 
 
-_USE_REDIS: Path = ("redis", "use_redis")
+_REDIS: Path = ("redis", "use_redis")
 _SEED: Path = ("github_seed_enabled",)
 
 
-def _replica(settings: HordeModelReferenceSettings) -> bool:
-    return settings.replicate_mode is ReplicateMode.REPLICA
-
-
-# In order: a later rule sees what an earlier one has turned off.
-_RULES: tuple[_Rule, ...] = (
-    _Rule(
-        lambda s: s.offline,
-        logging.INFO,
-        "offline: the reference is read from the local disk only; PRIMARY, GitHub and Redis are not contacted",
-        (_USE_REDIS, _SEED),
-    ),
-    _Rule(
-        lambda s: _replica(s) and s.redis.use_redis,
-        logging.WARNING,
-        f"{ENV_PREFIX}REDIS__USE_REDIS is ignored: Redis connects PRIMARY processes, and this is a REPLICA",
-        (_USE_REDIS,),
-    ),
-    _Rule(
-        lambda s: _replica(s) and s.github_seed_enabled,
-        logging.WARNING,
-        f"{ENV_PREFIX}GITHUB_SEED_ENABLED is ignored: only a PRIMARY is seeded, and this is a REPLICA",
-        (_SEED,),
-    ),
-    _Rule(
-        lambda s: _replica(s) and not s.offline and not s.primary_api_url,
-        logging.WARNING,
-        f"{ENV_PREFIX}PRIMARY_API_URL is empty: this REPLICA has no PRIMARY and reads GitHub, which is slower",
-    ),
-    _Rule(
-        lambda s: not _replica(s) and not s.redis.use_redis,
-        logging.INFO,
-        f"PRIMARY without Redis: processes on other hosts hear of changes late; see {ENV_PREFIX}REDIS__USE_REDIS",
-    ),
-    _Rule(
-        lambda s: _replica(s) and s.canonical_format is CanonicalFormat.legacy,
-        logging.WARNING,
-        f"{ENV_PREFIX}CANONICAL_FORMAT=legacy says where writes go, but a REPLICA accepts none",
-    ),
-    _Rule(
-        lambda s: not _replica(s) and s.canonical_format is CanonicalFormat.legacy,
-        logging.INFO,
-        "canonical format legacy: the v1 routes accept writes, the v2 routes are read-only",
-    ),
-)
-
-
-def _turn_off(settings: HordeModelReferenceSettings, path: Path) -> bool:
-    """True where it was on. A group is replaced, not changed: the caller may have passed it and own it."""
-    owner = settings if len(path) == 1 else getattr(settings, path[0])
-    was_on = bool(getattr(owner, path[-1]))
-    if owner is settings:
-        setattr(settings, path[0], False)
-    else:
-        setattr(settings, path[0], owner.model_copy(update={path[-1]: False}))
-    return was_on
-
-
-class _CapturedEnvironment(PydanticBaseSettingsSource):
-    """The captured variables as one tree, in place of pydantic-settings' own reading of `os.environ`."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        return self().get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return dict(environment_tree(HordeModelReferenceSettings, captured()))
+def _combinations(s: HordeModelReferenceSettings) -> Iterator[tuple[int, str, tuple[Path, ...]]]:
+    """Level, text and what to turn off of each that applies; a later one sees what an earlier one turned off."""
+    replica = s.replicate_mode is ReplicateMode.REPLICA
+    legacy = s.canonical_format is CanonicalFormat.legacy
+    if s.offline:
+        yield (
+            logging.INFO,
+            "offline: the local disk is read; PRIMARY, GitHub and Redis are not contacted",
+            (_REDIS, _SEED),
+        )
+    if replica and s.redis.use_redis:
+        yield logging.WARNING, "USE_REDIS is ignored: Redis connects PRIMARY processes, this is a REPLICA", (_REDIS,)
+    if replica and s.github_seed_enabled:
+        yield logging.WARNING, "GITHUB_SEED_ENABLED is ignored: only a PRIMARY is seeded, this is a REPLICA", (_SEED,)
+    if replica and not s.offline and not s.primary_api_url:
+        yield logging.WARNING, "PRIMARY_API_URL is empty: this REPLICA has no PRIMARY to read", ()
+    if not replica and not s.redis.use_redis:
+        yield logging.INFO, "PRIMARY without REDIS__USE_REDIS: processes on other hosts hear of changes late", ()
+    if legacy and replica:
+        yield logging.WARNING, "CANONICAL_FORMAT=legacy says where writes go, but a REPLICA accepts none", ()
+    if legacy and not replica:
+        yield logging.INFO, "canonical format legacy: the v1 routes accept writes, the v2 routes are read-only", ()
 
 
 # ---- the settings of this process ----
 
-_lock = threading.Lock()
+_lock = ForkLock()
 _settings: HordeModelReferenceSettings | None = None
 
 
@@ -318,12 +408,14 @@ def get_settings() -> HordeModelReferenceSettings:
 
 _ALLOWED = {
     "bool_parsing": "must be true or false",
+    "enum": "must be one of {choices}",
     "float_parsing": "must be a number",
-    "greater_than": "must be greater than 0",
+    "greater_than": "must be greater than {gt}",
     "int_parsing": "must be a whole number",
     "list_type": "must be a list: comma separated, or a JSON array",
     "model_type": "must be a JSON object",
     "string_type": "must be a list of strings, as JSON strings",
+    "value_error": "{error}",
 }
 
 
@@ -331,16 +423,21 @@ def _problems(error: ValidationError) -> tuple[tuple[str, str], ...]:
     problems = []
     for detail in error.errors(include_url=False):
         path = tuple(part for part in detail["loc"] if isinstance(part, str))
-        reason = _ALLOWED.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+        facts = detail.get("ctx", {})
+        choices = ", ".join(dict.fromkeys(re.findall("'(.+?)'", str(facts.get("expected")))))  # each alias once
+        reason = _ALLOWED.get(detail["type"], "{msg}").format(msg=detail["msg"], choices=choices, **facts)
         given = detail["input"]
         shown = "" if path in SECRETS or not isinstance(given, str | int | float) else f", is {masked(repr(given))}"
         problems.append((variable_name(path), reason + shown))
     return tuple(problems)
 
 
+def variable_name(path: Path) -> str:
+    """The environment variable of the setting at `path`."""
+    return ENV_PREFIX + "__".join(path).upper()
+
+
 def __getattr__(name: str) -> object:
     if name == "horde_model_reference_settings":
         return get_settings()
-    if name == "github_proxy_settings":
-        return GithubProxySettings(github_proxy_url_base=captured().get("GITHUB_PROXY_URL_BASE") or None)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
