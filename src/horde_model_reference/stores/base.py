@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -34,10 +34,10 @@ class UnitOfWork(Protocol):
         note: str = "",
         kind: Kind = Kind.RECORD,
     ) -> Event | None:
-        """Create or update a record: `document` is compact JSON. None where nothing would change.
+        """Create or update a record: `document` is compact JSON in valid UTF-8. None where nothing would change.
 
         `expected` is the revision at which the record was read (0 for "there was none"); raises `WriteConflict` where
-        it has moved since.
+        it has moved since, and `MalformedInput` for a name or note that cannot be stored.
         """
 
     def delete(
@@ -78,7 +78,13 @@ class Store(Protocol):
         """What happened after revision `since`, in order; read in portions, so it may be long."""
 
     def begin(self, *, actor: str, at_ms: int | None = None) -> AbstractContextManager[UnitOfWork]:
-        """A unit of work: commits when the block ends, durable when it returns; rolls back when the block raises."""
+        """A unit of work: commits when the block ends, durable when it returns; rolls back when the block raises.
+
+        One at a time: a thread that begins a second one inside the first waits for itself, until `StoreUnavailable`.
+        """
+
+    def subscribe(self, changed: Callable[[], object]) -> None:
+        """Call `changed` after each commit of this object, on the thread that wrote, before `begin` returns to it."""
 
     def verify(self) -> list[tuple[int, str]]:
         """Faults as (revision, what is wrong): in the chain of events, or between what it leads to and the records."""

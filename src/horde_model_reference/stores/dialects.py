@@ -1,129 +1,193 @@
-"""What differs between SQLite and PostgreSQL, all of it: how to connect, how to take the write lock, what errors mean."""
+"""All that differs between SQLite and PostgreSQL: how to connect, how to take the write lock, what errors mean."""
 
 from __future__ import annotations
 
 import sqlite3
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from horde_model_reference.errors import MissingExtra, SettingsInvalid, StoreCorrupt, StoreError, StoreUnavailable
 
-__all__ = ["Dialect", "PostgresDialect", "SqliteDialect", "dialect_for"]
+__all__ = ["Dialect", "close_inherited", "dialect_for"]
 
-_WRITE_LOCK = 0x686D72  # "hmr": the PostgreSQL advisory lock that orders writers and migrations
-_TIMEOUT_SECONDS = 10
+_WAIT_FOR_WRITERS = f"SELECT pg_advisory_xact_lock({0x686D72})"  # "hmr": orders writers and migrations
+_LOCKED = "another process has held the write lock for too long; try again"
+_RESTORE = "restore a backup, or import an export into a new database"
 
 
-class Dialect(Protocol):
-    """One database product. `writing` are the execution options of a connection that will write."""
+@dataclass(frozen=True)
+class Dialect(ABC):
+    """One database. `timeout` is how many seconds to wait for a connection or for the write lock."""
 
-    writing: ClassVar[dict[str, Any]]
+    url: URL
+    timeout: float
 
+    @property
+    def name(self) -> str:
+        """The address without secrets: those may be in its query, too."""
+        return self.url.set(query={}).render_as_string(hide_password=True)
+
+    @abstractmethod
     def engine(self) -> Engine:
         """A new engine; nothing is connected yet."""
 
-    def lock_for_writing(self, connection: Connection) -> None:
-        """Wait until this transaction is the only one that writes; the lock goes with the transaction."""
+    @contextmanager
+    def transaction(self, engine: Engine, *, writes: bool = False) -> Iterator[Connection]:
+        """Read one moment of the database; or write, alone, once all others have ended. What fails is a StoreError."""
+        try:
+            with engine.connect() as connection, connection.begin():
+                self._begin(connection, writes=writes)
+                yield connection
+        except DBAPIError as error:
+            raise self._translate(error) from error
 
-    def translate(self, error: DBAPIError, url: str) -> StoreError:
-        """The driver's error as one of ours."""
+    @abstractmethod
+    def _begin(self, connection: Connection, *, writes: bool) -> None: ...
+
+    @abstractmethod
+    def _translate(self, error: DBAPIError) -> StoreError: ...
 
 
-@dataclass(frozen=True)
-class SqliteDialect:
+class _Sqlite(Dialect):
     """One file in WAL mode; a commit is on the disk before it returns (`synchronous=FULL`)."""
 
-    url: URL
-    writing: ClassVar[dict[str, Any]] = {"writes": True}
-
     def engine(self) -> Engine:
-        if self.url.database and self.url.database != ":memory:":
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(self.url, connect_args={"timeout": _TIMEOUT_SECONDS, "check_same_thread": False})
+        try:
+            Path(self.url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(self.name, f"its folder cannot be made: {error.strerror}") from error
+        if self.url.database in _ENTANGLED:
+            raise StoreUnavailable(self.name, "was in use when this process was forked; fork before, or start it anew")
+        arguments = {"timeout": self.timeout, "check_same_thread": False, "factory": _Connection}
+        engine = create_engine(self.url, connect_args=arguments, max_overflow=-1, pool_reset_on_return=None)
         event.listen(engine, "connect", self._configure)
-        event.listen(engine, "begin", self._begin)
         return engine
 
-    @staticmethod
-    def _configure(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # the driver must not begin transactions by itself: `_begin` does
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864"):
+    def _configure(self, connection: _Connection, _entry: ConnectionPoolEntry) -> None:
+        connection.file = self.url.database or ""
+        _OPEN.add(connection)
+        connection.isolation_level = None  # the driver must not begin transactions by itself
+        deadline = time.monotonic() + self.timeout
+        while not _in_wal_mode(connection):
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(self.name, _LOCKED)
+            time.sleep(0.005)
+        for pragma in ("synchronous=FULL", "journal_size_limit=67108864", "cache_size=-16384"):
             connection.execute(f"PRAGMA {pragma}").close()
 
-    @staticmethod
-    def _begin(connection: Connection) -> None:
+    def _begin(self, connection: Connection, *, writes: bool) -> None:
         # A transaction that will write takes the lock at once: upgrading a reader's later can fail with SQLITE_BUSY.
-        writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    def lock_for_writing(self, connection: Connection) -> None:
-        """BEGIN IMMEDIATE took it."""
-
-    def translate(self, error: DBAPIError, url: str) -> StoreError:
-        reason = str(error.orig)
-        if isinstance(error, OperationalError):
-            return StoreUnavailable(url, _SQLITE_ADVICE.get(reason, reason))
-        return StoreCorrupt(url, reason) if isinstance(error, DatabaseError) else StoreError(url, reason)
+    def _translate(self, error: DBAPIError) -> StoreError:
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        kind, advice = _SQLITE_FAULTS.get(code, (StoreError, "the database refused"))
+        return kind(self.name, f"{advice} ({error.orig})")
 
 
-_SQLITE_ADVICE = {
-    "database is locked": f"another process holds the write lock for more than {_TIMEOUT_SECONDS} s; try again",
-    "unable to open database file": "cannot be opened; check that the folder exists and may be written",
-    "attempt to write a readonly database": "is read-only for this user",
-    "database or disk is full": "the disk is full; nothing was changed",
+class _Connection(sqlite3.Connection):
+    file = ""
+
+
+_OPEN: weakref.WeakSet[_Connection] = weakref.WeakSet()
+_ENTANGLED: dict[str, _Connection] = {}
+
+
+def close_inherited() -> None:
+    """In a forked child: close the SQLite connections that were the parent's.
+
+    SQLite remembers per process and file which locks it holds, and a child inherits the memory without the locks: its
+    writes went into a log that the parent had deleted. In the middle of a transaction not even closing is safe.
+    """
+    for connection in list(_OPEN):
+        if connection.in_transaction:
+            _ENTANGLED[connection.file] = connection
+        else:
+            connection.close()
+
+
+def _in_wal_mode(connection: sqlite3.Connection) -> bool:
+    """Switch the file to WAL mode; False while another process is doing the same, which SQLite does not wait for."""
+    try:
+        connection.execute("PRAGMA journal_mode=WAL").close()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            return False
+        raise
+    return True
+
+
+_SQLITE_FAULTS: dict[int, tuple[type[StoreError], str]] = {
+    sqlite3.SQLITE_BUSY: (StoreUnavailable, _LOCKED),
+    sqlite3.SQLITE_READONLY: (StoreUnavailable, "is read-only for this user; check the rights of file and folder"),
+    sqlite3.SQLITE_IOERR: (StoreUnavailable, "the disk reports an error; check it and the rights of the folder"),
+    sqlite3.SQLITE_FULL: (StoreUnavailable, "the disk is full; nothing was changed, make room and try again"),
+    sqlite3.SQLITE_CANTOPEN: (StoreUnavailable, "cannot be opened; check that the folder exists and may be written"),
+    sqlite3.SQLITE_CORRUPT: (StoreCorrupt, f"is damaged; {_RESTORE}"),
+    sqlite3.SQLITE_CONSTRAINT: (StoreCorrupt, f"contradicts itself; {_RESTORE}"),
+    sqlite3.SQLITE_NOTADB: (StoreCorrupt, f"is no SQLite database; {_RESTORE}"),
+    sqlite3.SQLITE_ERROR: (StoreCorrupt, f"is no database of this package; {_RESTORE}"),
 }
 
 
-@dataclass(frozen=True)
-class PostgresDialect:
-    """A PostgreSQL database, by psycopg 3.
-
-    A reader sees one moment of the database for the whole of its transaction. A writer waits for the lock first and
-    must then see what the one before it committed, so each of its statements reads afresh.
-    """
-
-    url: URL
-    writing: ClassVar[dict[str, Any]] = {"isolation_level": "READ COMMITTED"}
+class _Postgres(Dialect):
+    """A PostgreSQL database, by psycopg 3. A write is on the server's disk before it returns, as its default is."""
 
     def engine(self) -> Engine:
-        options = f"-c lock_timeout={_TIMEOUT_SECONDS * 1000} -c statement_timeout=60000"
-        arguments: dict[str, Any] = {"connect_timeout": _TIMEOUT_SECONDS, "options": options}
+        given = self.url.query.get("options", "")
+        options = f"-c lock_timeout={int(self.timeout * 1000)} -c statement_timeout=60000 {given}"
         try:
             return create_engine(
                 self.url.set(drivername="postgresql+psycopg"),
-                connect_args=arguments,
+                connect_args={"connect_timeout": max(int(self.timeout), 2), "options": options},
                 pool_pre_ping=True,
+                max_overflow=-1,
                 isolation_level="REPEATABLE READ",
             )
         except ImportError:
             raise MissingExtra("a PostgreSQL store", "postgres") from None
 
-    def lock_for_writing(self, connection: Connection) -> None:
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_WRITE_LOCK,))
+    def _begin(self, connection: Connection, *, writes: bool) -> None:
+        if writes:  # what the writer before commits while this one waits must be seen, so each statement reads afresh
+            connection.exec_driver_sql(f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {_WAIT_FOR_WRITERS}")
 
-    def translate(self, error: DBAPIError, url: str) -> StoreError:
-        reason = str(error.orig).strip().splitlines()[0] if str(error.orig) else type(error.orig).__name__
-        return StoreUnavailable(url, reason) if isinstance(error, OperationalError) else StoreError(url, reason)
+    def _translate(self, error: DBAPIError) -> StoreError:
+        kind = StoreUnavailable if isinstance(error, OperationalError) else StoreError
+        reason = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+        advice = _POSTGRES_ADVICE.get(getattr(error.orig, "sqlstate", None), "the database refused")
+        return kind(self.name, f"{advice} ({reason[0]})")
 
 
-_DIALECTS: dict[str, type[SqliteDialect] | type[PostgresDialect]] = {
-    "sqlite": SqliteDialect,
-    "postgresql": PostgresDialect,
-    "postgres": PostgresDialect,
+_POSTGRES_ADVICE = {
+    None: "cannot be reached; check that the server runs and HORDE_MODEL_REFERENCE_DATABASE_URL is right",
+    "55P03": _LOCKED,
+    "53100": "the server's disk is full; nothing was changed, make room and try again",
+    "53300": "the server has no connection left; allow more, or start fewer processes",
 }
+_DIALECTS: dict[str, type[Dialect]] = {"sqlite": _Sqlite, "postgresql": _Postgres, "postgres": _Postgres}
 
 
-def dialect_for(address: str) -> SqliteDialect | PostgresDialect:
-    """The dialect a database URL asks for, for example `sqlite:///path` or `postgresql://user:password@host/name`."""
+def dialect_for(address: str, *, timeout: float) -> Dialect:
+    """The dialect a database URL asks for: `sqlite:///path`, `postgresql://user:password@host/name`.
+
+    Raises `SettingsInvalid`, without repeating the address: it may hold a password.
+    """
     try:
         url = make_url(address)
-        return _DIALECTS[url.get_backend_name()](url)
-    except (ArgumentError, KeyError, NoSuchModuleError):
-        reason = "is no sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME address"
-        raise SettingsInvalid((("HORDE_MODEL_REFERENCE_DATABASE_URL", reason),)) from None
+        dialect = _DIALECTS[url.get_backend_name()](url, timeout)
+        if url.database not in (None, "", ":memory:"):
+            return dialect
+    except (ArgumentError, KeyError, ValueError):
+        pass
+    reason = "is no sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME address"
+    raise SettingsInvalid((("HORDE_MODEL_REFERENCE_DATABASE_URL", reason),))

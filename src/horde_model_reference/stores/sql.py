@@ -10,83 +10,86 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
 
 from pydantic_core import to_json
 from sqlalchemy import Connection, Engine, RowMapping, Select, func, select
-from sqlalchemy.exc import DBAPIError
 
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.events import Entry, Event, Kind, Operation, Replay, chain_faults
 from horde_model_reference.domain.metadata import CategoryHistory, CategoryMetadata
 from horde_model_reference.domain.snapshots import Snapshot, join_documents
-from horde_model_reference.errors import RevisionUnknown, StoreTooNew
-from horde_model_reference.stores.dialects import dialect_for
+from horde_model_reference.errors import RevisionUnknown, StoreCorrupt, StoreTooNew, StoreUnavailable
+from horde_model_reference.stores.dialects import close_inherited, dialect_for
 from horde_model_reference.stores.schema import EVENTS, RECORDS, SCHEMA_VERSION, migrate, stored_version
 from horde_model_reference.stores.unit import SqlUnitOfWork
 
 __all__ = ["SqlStore"]
 
 _PORTION = 1_000
+_HEAD = select(func.max(EVENTS.c.revision))
 _ENTRY = (RECORDS.c.name, RECORDS.c.position, RECORDS.c.revision, RECORDS.c.document, RECORDS.c.origin)
 
 
 class SqlStore:
-    """One database. Created on first use; raises `StoreTooNew` where a later version of this package wrote it."""
+    """One database. Created on first use; raises `StoreTooNew` where a later version of this package wrote it.
 
-    def __init__(self, address: str) -> None:
-        self._dialect = dialect_for(address)
-        self.url = self._dialect.url.render_as_string(hide_password=True)
-        self._ready: Engine | None = None
-        self._opening = threading.Lock()
+    `timeout` is how many seconds a write waits for those of others before it raises `StoreUnavailable`.
+    """
+
+    def __init__(self, address: str, *, timeout: float = 10) -> None:
+        self._dialect = dialect_for(address, timeout=timeout)
+        self.url = self._dialect.name
+        self._engine: Engine | None = None
+        self._opening, self._turn = threading.Lock(), threading.Lock()
+        self._subscribers: list[Callable[[], object]] = []
         _STORES.add(self)
 
     def head(self) -> int:
-        with self._reading() as connection:
-            return _head(connection)
+        with self._transaction() as connection:
+            return connection.scalar(_HEAD) or 0
 
     def revision_at(self, time_ms: int) -> int:
-        with self._reading() as connection:
-            return connection.scalar(select(func.max(EVENTS.c.revision)).where(EVENTS.c.at <= time_ms)) or 0
+        with self._transaction() as connection:
+            return connection.scalar(_HEAD.where(EVENTS.c.at <= time_ms)) or 0
 
     def snapshot(self, category: Category, *, at: int | None = None, known: Snapshot | None = None) -> Snapshot:
-        with self._reading() as connection:
-            head = _head(connection)
+        with self._transaction() as connection:
+            head = connection.scalar(_HEAD) or 0
             if at is not None and not 0 <= at <= head:
                 raise RevisionUnknown(at, head)
             if at is None and known is not None and _unchanged(connection, category, known, head):
                 return known.still_current(head)
-            query = _records_of(category) if at is None else _records_at(category, at)
-            rows = connection.execute(query).tuples().all()
-            body = join_documents((to_json(name), document.encode()) for name, document in rows)
+            rows = _stream(connection, _records_of(category) if at is None else _records_at(category, at))
+            body = join_documents((to_json(row.name), row.document.encode()) for row in rows)
         return Snapshot(category, body, head if at is None else at, source=self.url)
 
     def entries(self, category: Category, *, kind: Kind = Kind.RECORD) -> dict[str, Entry]:
-        with self._reading() as connection:
-            return _entries(connection, category, kind)
+        mine = select(*_ENTRY).where(RECORDS.c.kind == kind, RECORDS.c.category == category)
+        with self._transaction() as connection:
+            return {name: Entry(*facts) for name, *facts in connection.execute(mine.order_by(RECORDS.c.position))}
 
     def counts(self) -> dict[Category, int]:
-        query = select(RECORDS.c.category, func.count()).where(RECORDS.c.kind == Kind.RECORD).group_by("category")
-        with self._reading() as connection:
-            return dict(connection.execute(query).tuples().all())
+        query = select(RECORDS.c.category, func.count()).where(RECORDS.c.kind == Kind.RECORD)
+        with self._transaction() as connection:
+            return dict(connection.execute(query.group_by(RECORDS.c.category)).all())
 
     def metadata(self, category: Category) -> CategoryMetadata | None:
         mine = (EVENTS.c.kind == Kind.RECORD, EVENTS.c.category == category)
         by_operation = select(EVENTS.c.operation, func.count(), func.min(EVENTS.c.at)).where(*mine)
-        models = select(func.count()).where(RECORDS.c.kind == Kind.RECORD, RECORDS.c.category == category)
-        with self._reading() as connection:
-            rows = connection.execute(by_operation.group_by(EVENTS.c.operation)).tuples().all()
+        newest = select(EVENTS).where(*mine).order_by(EVENTS.c.revision.desc()).limit(1)
+        with self._transaction() as connection:
+            rows = connection.execute(by_operation.group_by(EVENTS.c.operation)).all()
             if not rows:
                 return None
-            last = select(EVENTS).where(*mine).order_by(EVENTS.c.revision.desc()).limit(1)
-            history = CategoryHistory(
-                counts={Operation(operation): count for operation, count, _ in rows},
-                first_at=min(first for _, _, first in rows),
-                last=_event(connection.execute(last).mappings().one()),
-            )
-            count = connection.scalar(models) or 0
-        return CategoryMetadata.of(category, history, models=count, backend=type(self).__name__)
+            last = self._event(connection.execute(newest).mappings().one())
+        counts = {Operation(operation): count for operation, count, _ in rows}
+        history = CategoryHistory(counts, min(first for _, _, first in rows), last)
+        models = counts.get(Operation.CREATE, 0) - counts.get(Operation.DELETE, 0)
+        return CategoryMetadata.of(category, history, models=models, backend=type(self).__name__)
 
     def events(self, *, since: int = 0, category: Category | None = None, limit: int | None = None) -> Iterator[Event]:
         left = limit
@@ -102,104 +105,90 @@ class SqlStore:
         query = select(EVENTS).where(EVENTS.c.revision > since).order_by(EVENTS.c.revision).limit(size)
         if category is not None:
             query = query.where(EVENTS.c.kind == Kind.RECORD, EVENTS.c.category == category)
-        with self._reading() as connection:
-            return [_event(row) for row in connection.execute(query).mappings()]
+        with self._transaction() as connection:
+            return [self._event(row) for row in connection.execute(query).mappings()]
+
+    def _event(self, row: RowMapping) -> Event:
+        try:
+            return replace(Event(**row), kind=Kind(row["kind"]), operation=Operation(row["operation"]))
+        except ValueError as error:
+            raise StoreCorrupt(self.url, f"event {row['revision']} is not what was written: {error}") from error
 
     @contextmanager
     def begin(self, *, actor: str, at_ms: int | None = None) -> Iterator[SqlUnitOfWork]:
-        now = at_ms if at_ms is not None else time.time_ns() // 1_000_000
-        with self._connection(writes=True) as connection, connection.begin():
-            self._dialect.lock_for_writing(connection)
-            unit = SqlUnitOfWork(connection, self.url, actor=actor, at=now)
-            yield unit
-            unit.flush()
+        # Writers of one process queue here, not at the database: there they would sleep, and each hold a connection.
+        turn = self._turn
+        if not turn.acquire(timeout=self._dialect.timeout):
+            raise StoreUnavailable(self.url, "another write of this process has not ended for too long; try again")
+        try:
+            with self._transaction(writes=True) as connection:
+                unit = SqlUnitOfWork(connection, self.url, actor=actor, at=_now_ms() if at_ms is None else at_ms)
+                yield unit
+                unit.flush()
+        finally:
+            turn.release()
+        if unit.events:
+            for changed in tuple(self._subscribers):
+                changed()
+
+    def subscribe(self, changed: Callable[[], object]) -> None:
+        self._subscribers.append(changed)
 
     def verify(self) -> list[tuple[int, str]]:
         replay = Replay()
 
         def replayed() -> Iterator[Event]:
-            for event in self.events():
+            for row in _stream(connection, select(EVENTS).order_by(EVENTS.c.revision)):
+                event = Event(**row._mapping)  # noqa: SLF001  (SQLAlchemy's documented name)
                 replay.apply(event)
                 yield event
 
-        faults = list(chain_faults(replayed()))
-        return faults + self._differences(replay)
-
-    def _differences(self, replay: Replay) -> list[tuple[int, str]]:
-        # Only what had happened when the replay ended is compared: writers may have gone on since.
-        faults: list[tuple[int, str]] = []
-        expected = dict(replay.entries)
-        with self._reading() as connection:
-            head = max((entry.revision for entry in expected.values()), default=0)
-            for row in connection.execute(select(RECORDS.c.kind, RECORDS.c.category, *_ENTRY)).tuples():
-                kind, category, name, *facts = row
-                held, told = Entry(*facts), expected.pop((Kind(kind), category, name), None)
-                if held != told and held.revision <= head:
-                    faults.append((held.revision, f"{category}/{name} is not what the log of events leads to"))
-        gone = [
-            (e.revision, f"{c}/{n} is in the log of events but not among the records")
-            for (_, c, n), e in expected.items()
-        ]
-        return faults + gone
+        with self._transaction() as connection:
+            return [*chain_faults(replayed()), *_differences(connection, replay.entries)]
 
     def close(self) -> None:
         with self._opening:
-            if self._ready is not None:
-                self._ready.dispose()
-                self._ready = None
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
 
     def forget_connections(self) -> None:
-        """In a forked child: the connections are the parent's, so they are dropped and not closed."""
-        self._opening = threading.Lock()
-        if self._ready is not None:
-            self._ready.dispose(close=False)
+        """In a forked child: what is open is the parent's, so it is put aside; the locks are new."""
+        _OF_PARENTS.append(self._engine)
+        self._engine = None
+        self._opening, self._turn = threading.Lock(), threading.Lock()
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with self._connection() as connection, connection.begin():
-            yield connection
-
-    @contextmanager
-    def _connection(self, *, writes: bool = False) -> Iterator[Connection]:
-        try:
-            engine = self._ready or self._open()
-            with engine.connect() as connection:
-                yield connection.execution_options(**self._dialect.writing) if writes else connection
-        except DBAPIError as error:
-            raise self._dialect.translate(error, self.url) from error
+    def _transaction(self, *, writes: bool = False) -> AbstractContextManager[Connection]:
+        return self._dialect.transaction(self._engine or self._open(), writes=writes)
 
     def _open(self) -> Engine:
-        with self._opening:
-            if self._ready is not None:
-                return self._ready
-            engine = self._dialect.engine()
-            with engine.connect() as reader, reader.begin():
-                version = stored_version(reader)
-            if version > SCHEMA_VERSION:
-                reason = f"has schema version {version}, this package knows {SCHEMA_VERSION}; install a newer one"
-                raise StoreTooNew(self.url, reason)
-            if version < SCHEMA_VERSION:
-                with engine.connect() as plain:
-                    writer = plain.execution_options(**self._dialect.writing)
-                    with writer.begin():
-                        self._dialect.lock_for_writing(writer)
-                        migrate(writer, now_ms=time.time_ns() // 1_000_000)
-            self._ready = engine
-            return engine
+        with self._opening, ExitStack() as undo:
+            if self._engine is None:
+                engine = self._dialect.engine()
+                undo.callback(engine.dispose)
+                self._bring_up_to_date(engine)
+                undo.pop_all()
+                self._engine = engine
+            return self._engine
+
+    def _bring_up_to_date(self, engine: Engine) -> None:
+        with self._dialect.transaction(engine) as reader:
+            version = stored_version(reader)
+        if version > SCHEMA_VERSION:
+            reason = f"has schema version {version}, this package knows {SCHEMA_VERSION}; install a newer one"
+            raise StoreTooNew(self.url, reason)
+        if version < SCHEMA_VERSION:
+            with self._dialect.transaction(engine, writes=True) as writer:
+                migrate(writer, now_ms=_now_ms())
 
 
-def _event(row: RowMapping) -> Event:
-    values = {**row, "kind": Kind(row["kind"]), "operation": Operation(row["operation"])}
-    return Event(**values)
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
-def _entries(connection: Connection, category: Category, kind: Kind) -> dict[str, Entry]:
-    query = select(*_ENTRY).where(RECORDS.c.kind == kind, RECORDS.c.category == category).order_by(RECORDS.c.position)
-    return {name: Entry(*facts) for name, *facts in connection.execute(query).tuples()}
-
-
-def _head(connection: Connection) -> int:
-    return connection.scalar(select(func.max(EVENTS.c.revision))) or 0
+def _stream(connection: Connection, query: Select[Any]) -> Iterator[Any]:
+    """The rows of a long answer, fetched in portions."""
+    return iter(connection.execute(query, execution_options={"yield_per": _PORTION}))
 
 
 def _unchanged(connection: Connection, category: Category, known: Snapshot, head: int) -> bool:
@@ -209,22 +198,37 @@ def _unchanged(connection: Connection, category: Category, known: Snapshot, head
     return known.revision == head or connection.scalar(select(EVENTS.c.revision).where(*later).limit(1)) is None
 
 
-def _records_of(category: Category) -> Select[tuple[str, str]]:
+def _records_of(category: Category) -> Select[Any]:
     mine = (RECORDS.c.kind == Kind.RECORD, RECORDS.c.category == category)
     return select(RECORDS.c.name, RECORDS.c.document).where(*mine).order_by(RECORDS.c.position)
 
 
-def _records_at(category: Category, revision: int) -> Select[tuple[str, str]]:
+def _records_at(category: Category, revision: int) -> Select[Any]:
     mine = (EVENTS.c.kind == Kind.RECORD, EVENTS.c.category == category, EVENTS.c.revision <= revision)
     last = select(func.max(EVENTS.c.revision)).where(*mine).group_by(EVENTS.c.name)
     query = select(EVENTS.c.name, EVENTS.c.document).where(EVENTS.c.revision.in_(last), EVENTS.c.document.is_not(None))
     return query.order_by(EVENTS.c.position)
 
 
+def _differences(connection: Connection, told: Mapping[tuple[Kind, str, str], Entry]) -> Iterator[tuple[int, str]]:
+    """Where the records are not what the log tells; read at the same moment as the log."""
+    missing = dict(told)
+    for kind, category, name, *facts in _stream(connection, select(RECORDS.c.kind, RECORDS.c.category, *_ENTRY)):
+        held, entry = Entry(*facts), missing.pop((kind, category, name), None)
+        if entry is None:
+            yield held.revision, f"{category}/{name} is among the records, but no event put it there"
+        elif held != entry:
+            yield held.revision, f"{category}/{name} is not what the log of events leads to"
+    for (_, category, name), entry in missing.items():
+        yield entry.revision, f"{category}/{name} is in the log of events but not among the records"
+
+
 _STORES: weakref.WeakSet[SqlStore] = weakref.WeakSet()
+_OF_PARENTS: list[Engine | None] = []
 
 
 def _after_fork() -> None:
+    close_inherited()
     for store in list(_STORES):
         store.forget_connections()
 

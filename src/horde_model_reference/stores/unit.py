@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+import re
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from operator import attrgetter
 
 from sqlalchemy import Connection, bindparam, select
 
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.events import GENESIS, Entry, Event, Kind, Operation
-from horde_model_reference.errors import WriteConflict
+from horde_model_reference.errors import MalformedInput, WriteConflict
 from horde_model_reference.stores.schema import EVENTS, RECORDS
 
 __all__ = ["SqlUnitOfWork"]
 
 _Key = tuple[Kind, str, str]
+_Row = dict[str, object]
 
 
 class SqlUnitOfWork:
@@ -23,34 +27,32 @@ class SqlUnitOfWork:
         self._connection = connection
         self._url = url
         self._actor = actor
-        last = connection.execute(
-            select(EVENTS.c.revision, EVENTS.c.hash, EVENTS.c.at).order_by(EVENTS.c.revision.desc()).limit(1)
-        ).one_or_none()
-        self._revision: int = last.revision if last else 0
-        self._hash: str = last.hash if last else GENESIS
-        self._at = max(at, last.at) if last else at  # a clock set back must not put events out of order in time
+        last: tuple[int, str, int] = connection.execute(_LAST_EVENT).one_or_none() or (0, GENESIS, at)
+        self._revision, self._hash, last_at = last
+        self._at = max(at, last_at)  # a clock set back must not put events out of order in time
         self._seen: dict[_Key, Entry | None] = {}
+        self._found: dict[_Key, int | None] = {}  # the position of the row in the database
         self._whole: set[tuple[Kind, str]] = set()
-        self._found: dict[_Key, bool] = {}
         self.events: list[Event] = []
 
     def entry(self, category: Category, name: str, *, kind: Kind = Kind.RECORD) -> Entry | None:
         key = (kind, str(category), name)
         if key not in self._seen:
-            known_absent = (kind, str(category)) in self._whole
-            self._seen[key] = None if known_absent else self._read(key)
-            self._found[key] = self._seen[key] is not None
+            known_absent = key[:2] in self._whole
+            row = None if known_absent else self._connection.execute(_SELECT_ONE, _parameters(key)).one_or_none()
+            self._seen[key] = Entry(*row) if row else None
+            self._found[key] = row.position if row else None
         return self._seen[key]
 
     def entries(self, category: Category, *, kind: Kind = Kind.RECORD) -> dict[str, Entry]:
-        category = str(category)
-        if (kind, category) not in self._whole:
-            for name, *facts in self._connection.execute(_SELECT_CATEGORY, {"k": kind, "c": category}).tuples():
-                self._seen.setdefault((kind, category, name), Entry(*facts))
-                self._found.setdefault((kind, category, name), True)
-            self._whole.add((kind, category))
-        mine = [(k[2], e) for k, e in self._seen.items() if e is not None and k[:2] == (kind, category)]
-        return dict(sorted(mine, key=lambda item: item[1].position))
+        mine = (kind, str(category))
+        if mine not in self._whole:
+            for name, *facts in self._connection.execute(_SELECT_CATEGORY, _parameters(mine)):
+                self._seen.setdefault((*mine, name), Entry(*facts))
+                self._found.setdefault((*mine, name), facts[0])
+            self._whole.add(mine)
+        found = [(key[2], entry) for key, entry in self._seen.items() if entry is not None and key[:2] == mine]
+        return dict(sorted(found, key=lambda item: item[1].position))
 
     def put(  # noqa: PLR0913  (one record has this many facts)
         self,
@@ -63,94 +65,90 @@ class SqlUnitOfWork:
         note: str = "",
         kind: Kind = Kind.RECORD,
     ) -> Event | None:
-        held = self._guarded(kind, category, name, expected)
-        if held is not None and held.document == document and origin in (None, held.origin):
+        key = (kind, str(category), name)
+        held = self._held(key, expected, note)
+        if held is not None and origin == held.origin:
+            origin = None  # it is told only where it changes
+        if held is not None and origin is None and document == held.document:
             return None
-        position = held.position if held else self._revision + 1
-        new_origin = origin if held is None or origin != held.origin else None
-        operation = Operation.UPDATE if held else Operation.CREATE
-        event = self._append(kind, category, name, operation, position, held, document, new_origin, note)
-        kept = origin if origin is not None or held is None else held.origin
-        self._seen[(kind, str(category), name)] = Entry(position, event.revision, document, kept)
-        return event
+        return self._append(key, held, document, origin, note)
 
     def delete(
         self, category: Category, name: str, *, expected: int | None = None, note: str = "", kind: Kind = Kind.RECORD
     ) -> Event | None:
-        held = self._guarded(kind, category, name, expected)
-        if held is None:
-            return None
-        event = self._append(kind, category, name, Operation.DELETE, held.position, held, None, None, note)
-        self._seen[(kind, str(category), name)] = None
-        return event
+        key = (kind, str(category), name)
+        held = self._held(key, expected, note)
+        return None if held is None else self._append(key, held, None, None, note)
 
     def flush(self) -> None:
         """Write what was decided; the store commits."""
-        changed = {(e.kind, e.category, e.name) for e in self.events}
-        rows = [(key, self._seen[key], self._found[key]) for key in changed]
-        created = [_row(key, entry) for key, entry, found in rows if entry is not None and not found]
-        updated = [_row(key, entry) | _parameters(key) for key, entry, found in rows if entry is not None and found]
-        deleted = [_parameters(key) for key, entry, found in rows if entry is None and found]
-        work = ((_DELETE, deleted), (_UPDATE, updated), (RECORDS.insert(), created))
-        for statement, parameters in (*work, (EVENTS.insert(), [asdict(event) for event in self.events])):
-            if parameters:
-                self._connection.execute(statement, parameters)
+        created, updated, deleted = list[_Row](), list[_Row](), list[_Row]()
+        for key in dict.fromkeys((event.kind, event.category, event.name) for event in self.events):
+            entry, found = self._seen[key], self._found[key]
+            if entry is not None and entry.position == found:
+                facts: _Row = {"revision": entry.revision, "document": entry.document, "origin": entry.origin}
+                updated.append(_parameters(key) | facts)
+                continue
+            if found is not None:
+                deleted.append(_parameters(key))
+            if entry is not None:
+                created.append(dict(zip(_RECORD, (*key, *_facts(entry)), strict=True)))
+        logged = [dict(zip(_EVENT, _values(event), strict=True)) for event in self.events]
+        for statement, rows in ((_DELETE, deleted), (_UPDATE, updated), (_INSERT, created), (_LOG, logged)):
+            if rows:
+                self._connection.execute(statement, rows)
 
-    def _guarded(self, kind: Kind, category: Category, name: str, expected: int | None) -> Entry | None:
+    def _held(self, key: _Key, expected: int | None, note: str) -> Entry | None:
+        """The record as it is, once it is clear that it may be changed: that is what the change was made against."""
+        kind, category, name = key
+        if _UNSTORABLE.search(name + note):
+            raise MalformedInput("holds a NUL or half a character, which cannot be stored", where=category, record=name)
         held = self.entry(category, name, kind=kind)
         actual = held.revision if held else 0
         if expected is not None and expected != actual:
-            raise WriteConflict(self._url, str(category), name, expected, actual)
+            raise WriteConflict(self._url, category, name, expected, actual)
         return held
 
-    def _append(  # noqa: PLR0913  (the facts of an event)
-        self,
-        kind: Kind,
-        category: Category,
-        name: str,
-        operation: Operation,
-        position: int,
-        held: Entry | None,
-        document: str | None,
-        origin: str | None,
-        note: str,
-    ) -> Event:
+    def _append(self, key: _Key, held: Entry | None, document: str | None, origin: str | None, note: str) -> Event:
+        kind, category, name = key
+        self._revision += 1
         event = Event(
-            revision=self._revision + 1,
+            revision=self._revision,
             at=self._at,
             actor=self._actor,
             kind=kind,
-            category=str(category),
+            category=category,
             name=name,
-            operation=operation,
-            position=position,
+            operation=Operation.DELETE if document is None else Operation.UPDATE if held else Operation.CREATE,
+            position=held.position if held else self._revision,
             previous=held.revision if held else None,
             document=document,
             origin=origin,
             note=note,
         )
         event = replace(event, hash=event.chained_to(self._hash))
-        self._revision, self._hash = event.revision, event.hash
+        self._hash = event.hash
         self.events.append(event)
+        kept = held.origin if held and origin is None else origin
+        self._seen[key] = None if document is None else Entry(event.position, event.revision, document, kept)
         return event
 
-    def _read(self, key: _Key) -> Entry | None:
-        row = self._connection.execute(_SELECT_ONE, _parameters(key)).one_or_none()
-        return Entry(*row) if row else None
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_EVENT = tuple(field.name for field in fields(Event))
+_FACTS = tuple(field.name for field in fields(Entry))
+_RECORD = ("kind", "category", "name", *_FACTS)
+_values, _facts = attrgetter(*_EVENT), attrgetter(*_FACTS)
 
-_FACTS = (RECORDS.c.position, RECORDS.c.revision, RECORDS.c.document, RECORDS.c.origin)
+_ENTRY = [RECORDS.c[name] for name in _FACTS]
 _IN_CATEGORY = (RECORDS.c.kind == bindparam("k"), RECORDS.c.category == bindparam("c"))
 _THIS_ROW = (*_IN_CATEGORY, RECORDS.c.name == bindparam("n"))
-_SELECT_ONE = select(*_FACTS).where(*_THIS_ROW)
-_SELECT_CATEGORY = select(RECORDS.c.name, *_FACTS).where(*_IN_CATEGORY)
-_DELETE = RECORDS.delete().where(*_THIS_ROW)
-_UPDATE = RECORDS.update().where(*_THIS_ROW)
+_LAST_EVENT = select(EVENTS.c.revision, EVENTS.c.hash, EVENTS.c.at).order_by(EVENTS.c.revision.desc()).limit(1)
+_SELECT_ONE = select(*_ENTRY).where(*_THIS_ROW)
+_SELECT_CATEGORY = select(RECORDS.c.name, *_ENTRY).where(*_IN_CATEGORY)
+_DELETE, _UPDATE = RECORDS.delete().where(*_THIS_ROW), RECORDS.update().where(*_THIS_ROW)
+_INSERT, _LOG = RECORDS.insert(), EVENTS.insert()
 
 
-def _parameters(key: _Key) -> dict[str, object]:
-    return dict(zip(("k", "c", "n"), key, strict=True))
-
-
-def _row(key: _Key, entry: Entry) -> dict[str, object]:
-    return {**dict(zip(("kind", "category", "name"), key, strict=True)), **asdict(entry)}
+def _parameters(key: Sequence[str]) -> _Row:
+    return dict(zip("kcn", key, strict=False))
