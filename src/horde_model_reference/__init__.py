@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from horde_model_reference.domain.source_ids import *
     from horde_model_reference.domain.vocabulary import *
     from horde_model_reference.errors import *
-    from horde_model_reference.horde_environment import *
     from horde_model_reference.model_reference_manager import *
     from horde_model_reference.path_consts import *
     from horde_model_reference.providers import *
@@ -37,21 +36,43 @@ __version__ = "8.90.0"
 
 _NAMES = {
     "backends": "ModelReferenceBackend",
-    "domain.categories": "CategoryDescriptor MODEL_CLASSIFICATION_LOOKUP MODEL_DOMAIN MODEL_PURPOSE MODEL_REFERENCE_CATEGORY ModelClassification get_all_registered_categories get_category_descriptor get_weights_marker_folders register_category",
-    "domain.licensing": "LicenseAssignment LicenseDefinition LicenseEvidence LicenseObligation LicensedAsset LicensedAssetKind ModelLicensing PermissionStatus unknown_model_licensing",
+    "domain.categories": """
+        CategoryDescriptor MODEL_CLASSIFICATION_LOOKUP MODEL_DOMAIN MODEL_PURPOSE MODEL_REFERENCE_CATEGORY
+        ModelClassification get_all_registered_categories get_category_descriptor get_weights_marker_folders
+        register_category
+    """,
+    "domain.licensing": """
+        LicenseAssignment LicenseDefinition LicenseEvidence LicenseObligation LicensedAsset
+        LicensedAssetKind ModelLicensing PermissionStatus unknown_model_licensing
+    """,
     "domain.predicates": "FieldRef OrderSpec Predicate false true",
     "domain.query": "ImageGenerationQuery ModelQuery TextModelQuery build_image_query build_text_query",
-    "domain.query_fields": "AudioFields BlipFields ClipFields CodeformerFields ControlNetFields EsrganFields GenericFields GfpganFields ImageFields MiscellaneousFields SafetyCheckerFields TextFields VideoFields",
-    "domain.records": "DownloadRecord GenericModelRecord ImageGenerationModelRecord LoraModelRecord SCHEMA_VERSION TextGenerationModelRecord TextualInversionModelRecord get_record_type_for_category register_record_type",
+    "domain.query_fields": """
+        AudioFields BlipFields ClipFields CodeformerFields ControlNetFields EsrganFields GenericFields
+        GfpganFields ImageFields MiscellaneousFields SafetyCheckerFields TextFields VideoFields
+    """,
+    "domain.records": """
+        DownloadRecord GenericModelRecord ImageGenerationModelRecord LoraModelRecord SCHEMA_VERSION
+        TextGenerationModelRecord TextualInversionModelRecord get_record_type_for_category
+        register_record_type
+    """,
     "domain.source_ids": "ANY_SOURCE HORDE_SOURCE_ID SourceSelector",
-    "domain.vocabulary": "BaselineDescriptor KNOWN_IMAGE_GENERATION_BASELINE KNOWN_TAGS MODEL_STYLE get_all_registered_baselines get_baseline_descriptor get_baseline_native_resolution get_known_tags register_image_baseline",
-    "errors": "HordeModelReferenceError ModelNotFound ReferenceUnavailable UnknownCategory",
-    "horde_environment": "ai_horde_ci_settings ai_horde_worker_settings",
+    "domain.vocabulary": """
+        BaselineDescriptor KNOWN_IMAGE_GENERATION_BASELINE KNOWN_TAGS MODEL_STYLE
+        get_all_registered_baselines get_baseline_descriptor get_baseline_native_resolution get_known_tags
+        register_image_baseline
+    """,
+    "errors": """
+        HordeModelReferenceError MalformedInput ModelNotFound ReferenceUnavailable UnknownCategory
+        UnknownField UnknownSource
+    """,
     "model_reference_manager": "DeferredPrefetchHandle ModelReferenceManager PrefetchStrategy",
     "path_consts": "DEFAULT_SHOWCASE_FOLDER_NAME horde_model_reference_paths",
     "providers": "ModelProvider ModelProviderRegistry StaticModelProvider",
     "reference": "Reference",
-    "settings": "AuditSettings CanonicalFormat DEFAULT_AUDIT_MAX_SEGMENT_BYTES DEFAULT_PENDING_QUEUE_SEGMENT_BYTES GITHUB_IMAGE_REPO_NAME GITHUB_REPO_BRANCH GITHUB_REPO_OWNER GITHUB_TEXT_REPO_NAME GithubProxySettings GithubRepoSettings HordeModelReferenceSettings ImageBaselineSettings ImageGithubRepoSettings LicensingSettings PendingQueueSettings R2Settings RedisSettings ReplicateMode TextGithubRepoSettings TextGuidanceSettings github_proxy_settings horde_model_reference_settings",
+    "settings": """
+        CanonicalFormat HordeModelReferenceSettings R2Settings ReplicateMode horde_model_reference_settings
+    """,
     "text_backend_names": "get_model_name_variants has_legacy_text_backend_prefix strip_backend_prefix",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -62,9 +83,12 @@ __all__ = [*sorted(_MODULE_OF), "__version__"]  # noqa: PLE0604  (the table abov
 def __getattr__(name: str) -> object:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415  (not needed by an import that uses nothing)
+    from importlib import import_module  # not needed by an import that uses nothing
 
-    value: object = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    from horde_model_reference.bulk import bulk
+
+    with bulk():  # building the record classes makes very many objects
+        value: object = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 

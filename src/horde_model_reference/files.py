@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ MAX_FILE_BYTES = 512 * 1024 * 1024
 
 def read_bounded(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
     """The file's bytes. Raises `MalformedInput` where it is larger than `limit` or no regular file, `OSError` else."""
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for somebody to write into it
+        raise MalformedInput("not a regular file", where=str(path))
     with path.open("rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:

@@ -21,7 +21,6 @@ __all__ = [
     "Call",
     "Effect",
     "Fetch",
-    "Fetcher",
     "Flow",
     "Network",
     "NoNetwork",
@@ -69,20 +68,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Wants several flows run to their ends: at once in a loop, one after the other on a thread. Gives their results."""
+    """Wants several flows run: at once in a loop, one after the other on a thread.
+
+    Gives their results. Where some fail, the failure of the first of them in order is raised into the flow.
+    """
 
     flows: Sequence[Flow[Any]]
 
 
 Effect: TypeAlias = "Fetch | Call | All"
 Flow: TypeAlias = Generator[Effect, Any, T]
-
-
-class Fetcher(Protocol):
-    """Sends requests on the calling thread."""
-
-    def send(self, request: Request) -> Response:
-        """The answer; raises `SourceUnavailable`."""
 
 
 class AsyncFetcher(Protocol):
@@ -92,8 +87,11 @@ class AsyncFetcher(Protocol):
         """The answer; raises `SourceUnavailable`."""
 
 
-class Network(Fetcher, Protocol):
+class Network(Protocol):
     """The way out of this process, in both colours."""
+
+    def send(self, request: Request) -> Response:
+        """The answer, waited for on the calling thread; raises `SourceUnavailable`."""
 
     def open_async(self) -> AbstractAsyncContextManager[AsyncFetcher]:
         """A fetcher for the running loop, closed when the block ends."""
@@ -107,12 +105,12 @@ class NoNetwork:
 
     @asynccontextmanager
     async def open_async(self) -> AsyncIterator[AsyncFetcher]:
-        yield _RefusingFetcher()
+        yield _Refusing()
 
 
-class _RefusingFetcher:
+class _Refusing(AsyncFetcher):
     async def send(self, request: Request) -> Response:
-        raise SourceUnavailable(request.url, "this reader is offline")
+        return NoNetwork().send(request)
 
 
 def run(flow: Flow[T], network: Network) -> T:
@@ -123,7 +121,7 @@ def run(flow: Flow[T], network: Network) -> T:
             return network.send(effect.request)
         if isinstance(effect, All):
             return [run(part, network) for part in effect.flows]
-        return effect.function()
+        return _call(effect.function)
 
     try:
         effect = next(flow)
@@ -151,8 +149,11 @@ async def _drive(flow: Flow[T], fetcher: AsyncFetcher) -> T:
         if isinstance(effect, Fetch):
             return await fetcher.send(effect.request)
         if isinstance(effect, All):
-            return await asyncio.gather(*(_drive(part, fetcher) for part in effect.flows))
-        return await asyncio.to_thread(effect.function)
+            ends = await asyncio.gather(*(_drive(part, fetcher) for part in effect.flows), return_exceptions=True)
+            for failure in (end for end in ends if isinstance(end, BaseException)):
+                raise failure
+            return ends
+        return await asyncio.to_thread(_call, effect.function)
 
     try:
         effect = next(flow)
@@ -167,3 +168,10 @@ async def _drive(flow: Flow[T], fetcher: AsyncFetcher) -> T:
         return cast("T", end.value)
     finally:
         flow.close()
+
+
+def _call(function: Callable[[], object]) -> object:
+    try:
+        return function()
+    except StopIteration as leak:  # no future can hold one: whoever awaits it would wait for ever
+        raise RuntimeError(f"{function} raised StopIteration") from leak

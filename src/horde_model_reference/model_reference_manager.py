@@ -1,30 +1,31 @@
 """`ModelReferenceManager`: the documented face of one reading object for the whole process.
 
-The first construction locks its configuration. A parameter that is not passed says nothing, so `ModelReferenceManager()`
-gives the instance whatever it was built with; another explicit value than the one in force raises
-`ConfigurationLocked`, a `RuntimeError`. The instance is built completely before anyone can see it.
+The first construction locks its configuration. A parameter that is not passed says nothing, so that
+`ModelReferenceManager()` gives the instance whatever it was built with; another explicit value than the one in force
+raises `ConfigurationLocked`, a `RuntimeError`. The instance is built completely before anyone can see it.
 """
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from horde_model_reference.backends.base import ModelReferenceBackend
 from horde_model_reference.domain.categories import Category, get_category_descriptor
 from horde_model_reference.domain.findings import JsonObject
-from horde_model_reference.domain.metadata import CategoryMetadata
 from horde_model_reference.domain.query import ModelQuery, build_cross_category_query
 from horde_model_reference.domain.records import GenericModelRecord
-from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID, SourceSelector
+from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID as HORDE
+from horde_model_reference.domain.source_ids import SourceSelector as Src
+from horde_model_reference.domain.validation import Records
 from horde_model_reference.errors import ConfigurationLocked, ReferenceUnavailable, UnknownCategory
-from horde_model_reference.path_consts import horde_model_reference_paths
+from horde_model_reference.forks import ForkLock
 from horde_model_reference.prefetch import DeferredPrefetchHandle, PrefetchStrategy, begin_prefetch
 from horde_model_reference.providers.base import ModelProvider
 from horde_model_reference.reference import CategoryStatus, Reference
-from horde_model_reference.settings import HordeModelReferenceSettings, ReplicateMode, get_settings
+from horde_model_reference.settings import ReplicateMode, get_settings
 from horde_model_reference.sourced_reference import SourcedReference
 from horde_model_reference.typed_reads import TypedReads
 from horde_model_reference.wiring import Mode, Parts, assemble
@@ -32,50 +33,15 @@ from horde_model_reference.wiring import Mode, Parts, assemble
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from horde_model_reference.domain.metadata import CategoryMetadata
+
 __all__ = ["DeferredPrefetchHandle", "ModelReferenceManager", "PrefetchStrategy"]
 
-_locking = threading.RLock()
-
-
-@dataclass(frozen=True)
-class _InForce:
-    """The configuration of the instance."""
-
-    mode: Mode
-    prefetch_strategy: PrefetchStrategy
-
-    def __getitem__(self, parameter: str) -> object:
-        return getattr(self if parameter == "prefetch_strategy" else self.mode, parameter)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a construction asked for: None where it said nothing."""
-
-    backend: ModelReferenceBackend | None
-    base_path: Path | None
-    replicate_mode: ReplicateMode | None
-    prefetch_strategy: PrefetchStrategy | None
-    offline: bool | None
-
-    def completed(self, settings: HordeModelReferenceSettings) -> _InForce:
-        """What was not said is taken from the settings."""
-        mode = Mode(
-            replicate_mode=self.replicate_mode or ReplicateMode(settings.replicate_mode),
-            offline=settings.offline if self.offline is None else self.offline,
-            base_path=self.base_path or horde_model_reference_paths.base_path.absolute(),
-            backend=self.backend,
-        )
-        return _InForce(mode, self.prefetch_strategy or PrefetchStrategy.LAZY)
-
-    def require_no_conflict(self, in_force: _InForce) -> None:
-        for parameter, asked in vars(self).items():
-            if asked is not None and asked != in_force[parameter]:
-                raise ConfigurationLocked(parameter, in_force[parameter], asked)
+_locking = ForkLock()
 
 
 class ModelReferenceManager(TypedReads):
-    """The reference for this process. All parameters are keywords, all optional; see the module for when they may differ.
+    """The reference for this process. All parameters are keywords, all optional; the module says when they may differ.
 
     `backend` is a place of your own to read from; `base_path` the data root, else under `AIWORKER_CACHE_HOME`;
     `replicate_mode`, `offline` override the settings; `prefetch_strategy` says when to load (LAZY).
@@ -86,9 +52,9 @@ class ModelReferenceManager(TypedReads):
     """
 
     _instance: ClassVar[ModelReferenceManager | None] = None
-    _in_force: _InForce
+    _mode: Mode
     _parts: Parts
-    deferred_prefetch_handle: DeferredPrefetchHandle | None
+    deferred_prefetch_handle: DeferredPrefetchHandle | None = None
 
     def __new__(
         cls,
@@ -99,29 +65,32 @@ class ModelReferenceManager(TypedReads):
         prefetch_strategy: PrefetchStrategy | str | None = None,
         offline: bool | None = None,
     ) -> ModelReferenceManager:
-        asked = _Asked(
-            backend,
-            None if base_path is None else Path(base_path).absolute(),
-            None if replicate_mode is None else ReplicateMode(replicate_mode.upper()),
-            None if prefetch_strategy is None else PrefetchStrategy(prefetch_strategy),
-            offline,
-        )
+        said: dict[str, object] = {
+            "backend": backend,
+            "base_path": None if base_path is None else Path(base_path).absolute(),
+            "replicate_mode": None if replicate_mode is None else ReplicateMode(replicate_mode.upper()),
+            "prefetch_strategy": None if prefetch_strategy is None else PrefetchStrategy(prefetch_strategy),
+            "offline": offline,
+        }
+        asked = {parameter: value for parameter, value in said.items() if value is not None}
         with _locking:
-            if cls._instance is not None:
-                asked.require_no_conflict(cls._instance._in_force)
-                return cls._instance
-            instance = super().__new__(cls)
-            instance._build(asked)
-            ModelReferenceManager._instance = instance
-            return instance
+            if ModelReferenceManager._instance is None:
+                instance = super().__new__(cls)
+                instance._build(asked)
+                ModelReferenceManager._instance = instance
+            in_force = ModelReferenceManager._instance
+        for parameter, value in asked.items():
+            if getattr(in_force, parameter) != value:
+                raise ConfigurationLocked(parameter, getattr(in_force, parameter), value)
+        return in_force
 
-    def _build(self, asked: _Asked) -> None:
+    def _build(self, asked: Mapping[str, object]) -> None:
         settings = get_settings()
-        self._in_force = asked.completed(settings)
-        self._parts = assemble(self._in_force.mode, settings)
+        self._mode = replace(Mode.by_settings(settings), **asked)  # type: ignore[arg-type]  # made to fit in `__new__`
+        self._parts = assemble(self._mode, settings)
         self._reading = SourcedReference(self._parts.reference)
         try:
-            self.deferred_prefetch_handle = begin_prefetch(self._in_force.prefetch_strategy, self._parts.reference)
+            self.deferred_prefetch_handle = begin_prefetch(self._mode.prefetch_strategy, self._parts.reference)
         except BaseException:
             self._parts.close()
             raise
@@ -141,7 +110,7 @@ class ModelReferenceManager(TypedReads):
 
     @classmethod
     def reset(cls) -> None:
-        """Drop the instance, so that the next construction may choose anew. Who holds the old one may go on using it."""
+        """Drop the instance, so that the next construction may choose anew. Who holds the old one may go on with it."""
         with _locking:
             ModelReferenceManager._instance = None
 
@@ -160,92 +129,83 @@ class ModelReferenceManager(TypedReads):
     @property
     def base_path(self) -> Path:
         """The data root."""
-        return self._in_force.mode.base_path
+        return self._mode.base_path
 
     @property
     def replicate_mode(self) -> ReplicateMode:
         """PRIMARY or REPLICA."""
-        return self._in_force.mode.replicate_mode
+        return self._mode.replicate_mode
 
     @property
     def prefetch_strategy(self) -> PrefetchStrategy:
         """The strategy this was built with."""
-        return self._in_force.prefetch_strategy
+        return self._mode.prefetch_strategy
 
     @property
     def offline(self) -> bool:
         """Whether the network is never used."""
-        return self._in_force.mode.offline
+        return self._mode.offline
 
     # -- reading --
 
     def get_model_reference(
-        self, category: Category, overwrite_existing: bool = False, *, source: SourceSelector = HORDE_SOURCE_ID
-    ) -> dict[str, GenericModelRecord]:
-        """The records of a category by name; `overwrite_existing` asks the source now. Raises `ReferenceUnavailable`."""
+        self, category: Category, overwrite_existing: bool = False, *, source: Src = HORDE
+    ) -> Records:
+        """The records of a category by name; `overwrite_existing` asks the source now. Raises `RuntimeError`."""
         return self._reading.read(category, fresh=overwrite_existing, source=source)
 
     def get_model_reference_or_none(
-        self, category: Category, overwrite_existing: bool = False, *, source: SourceSelector = HORDE_SOURCE_ID
-    ) -> dict[str, GenericModelRecord] | None:
+        self, category: Category, overwrite_existing: bool = False, *, source: Src = HORDE
+    ) -> Records | None:
         """Like `get_model_reference`, None where the category is unknown or cannot be had."""
-        try:
+        with suppress(ReferenceUnavailable, UnknownCategory):
             return self._reading.read(category, fresh=overwrite_existing, source=source)
-        except (ReferenceUnavailable, UnknownCategory):
-            return None
+        return None
 
     async def get_model_reference_async(
-        self, category: Category, overwrite_existing: bool = False, *, source: SourceSelector = HORDE_SOURCE_ID
-    ) -> dict[str, GenericModelRecord]:
+        self, category: Category, overwrite_existing: bool = False, *, source: Src = HORDE
+    ) -> Records:
         """Like `get_model_reference`, without blocking the loop."""
         return await self._reading.read_async(category, fresh=overwrite_existing, source=source)
 
     async def get_model_reference_or_none_async(
-        self, category: Category, overwrite_existing: bool = False, *, source: SourceSelector = HORDE_SOURCE_ID
-    ) -> dict[str, GenericModelRecord] | None:
+        self, category: Category, overwrite_existing: bool = False, *, source: Src = HORDE
+    ) -> Records | None:
         """Like `get_model_reference_or_none`, without blocking the loop."""
-        try:
+        with suppress(ReferenceUnavailable, UnknownCategory):
             return await self._reading.read_async(category, fresh=overwrite_existing, source=source)
-        except (ReferenceUnavailable, UnknownCategory):
-            return None
+        return None
 
-    def get_all_model_references(
-        self, overwrite_existing: bool = False
-    ) -> dict[Category, dict[str, GenericModelRecord]]:
-        """Every category that is reference data, `{}` for one that cannot be had. Categories managed elsewhere (lora, ti)
+    def get_all_model_references(self, overwrite_existing: bool = False) -> dict[Category, Records]:
+        """Every category that is reference data, `{}` for one that cannot be had. Those managed elsewhere (lora, ti)
         appear only where there are records of them."""
         return _present(self._reading.read_all(fresh=overwrite_existing))
 
-    def get_all_model_references_or_none(
-        self, overwrite_existing: bool = False
-    ) -> dict[Category, dict[str, GenericModelRecord] | None]:
+    def get_all_model_references_or_none(self, overwrite_existing: bool = False) -> dict[Category, Records | None]:
         """Every known category, None for one that cannot be had."""
         return self._reading.read_all(fresh=overwrite_existing)
 
-    async def get_all_model_references_async(
-        self, overwrite_existing: bool = False
-    ) -> dict[Category, dict[str, GenericModelRecord]]:
+    async def get_all_model_references_async(self, overwrite_existing: bool = False) -> dict[Category, Records]:
         """Like `get_all_model_references`, all categories at once, without blocking the loop."""
         return _present(await self._reading.read_all_async(fresh=overwrite_existing))
 
     async def get_all_model_references_or_none_async(
         self, overwrite_existing: bool = False
-    ) -> dict[Category, dict[str, GenericModelRecord] | None]:
+    ) -> dict[Category, Records | None]:
         """Like `get_all_model_references_or_none`, all categories at once, without blocking the loop."""
         return await self._reading.read_all_async(fresh=overwrite_existing)
 
     def get_raw_model_reference_json(self, category: Category, overwrite_existing: bool = False) -> JsonObject:
-        """The documents as plain JSON, a new object. Raises `UnknownCategory` (a `KeyError`), `ReferenceUnavailable`."""
+        """The documents as plain JSON, a new object. Raises `KeyError` (no such category), `ReferenceUnavailable`."""
         return self.reference.raw(category, fresh=overwrite_existing)
 
     def get_raw_model_reference_json_or_none(
         self, category: Category, overwrite_existing: bool = False
     ) -> JsonObject | None:
         """Like `get_raw_model_reference_json`, None where the category is unknown or cannot be had."""
-        try:
+        with suppress(ReferenceUnavailable, UnknownCategory):
             return self.reference.raw(category, fresh=overwrite_existing)
-        except (ReferenceUnavailable, UnknownCategory):
-            return None
+        return None
 
     async def get_raw_model_reference_json_async(
         self, category: Category, overwrite_existing: bool = False
@@ -257,14 +217,13 @@ class ModelReferenceManager(TypedReads):
         self, category: Category, overwrite_existing: bool = False
     ) -> JsonObject | None:
         """Like `get_raw_model_reference_json_or_none`, without blocking the loop."""
-        try:
+        with suppress(ReferenceUnavailable, UnknownCategory):
             return await self.reference.raw_async(category, fresh=overwrite_existing)
-        except (ReferenceUnavailable, UnknownCategory):
-            return None
+        return None
 
-    def query_all(self, *, source: SourceSelector = HORDE_SOURCE_ID) -> ModelQuery[GenericModelRecord]:
+    def query_all(self, *, source: Src = HORDE) -> ModelQuery[GenericModelRecord]:
         """A query over all categories by the fields every record has, in one stable order."""
-        if source == HORDE_SOURCE_ID:
+        if source == HORDE:
             return build_cross_category_query(self.get_all_model_references())
         return build_cross_category_query(
             {c: list(self._reading.collect(c, source).values()) for c in self.get_all_model_references()}
@@ -324,7 +283,7 @@ class ModelReferenceManager(TypedReads):
 
 
 def _present(
-    records: dict[Category, dict[str, GenericModelRecord] | None],
-) -> dict[Category, dict[str, GenericModelRecord]]:
+    records: dict[Category, Records | None],
+) -> dict[Category, Records]:
     wanted = {c: r for c, r in records.items() if r or not get_category_descriptor(c).managed_elsewhere}
     return {category: found or {} for category, found in wanted.items()}

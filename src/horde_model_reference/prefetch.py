@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
 from collections.abc import Generator
-from concurrent.futures import Future
 from enum import StrEnum
 
 from horde_model_reference.reference import Reference
+from horde_model_reference.single_flight import SingleFlight
 
 __all__ = ["DeferredPrefetchHandle", "PrefetchStrategy", "begin_prefetch"]
+
+_ALL = "prefetch"
 
 
 class PrefetchStrategy(StrEnum):
@@ -26,57 +25,47 @@ class PrefetchStrategy(StrEnum):
 
 
 class DeferredPrefetchHandle:
-    """A load of all categories that can be awaited, from any event loop, or run; it happens once.
+    """A load of all categories that can be awaited, from any event loop, or run. Once it succeeded it is over.
 
-    Raises `ReferenceUnavailable` where not a single category could be had.
+    Raises `ReferenceUnavailable` where not a single category could be had; waiting for it again then tries again.
     """
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self._background: Future[None] | None = None
-        self._owner = os.getpid()
-        self._done = False
-
-    @property
-    def prefetch_pending(self) -> bool:
-        """True until the load has ended, well or badly."""
-        return not (self._done or (self._background is not None and self._background.done()))
+        self._flights: SingleFlight[None] = SingleFlight()
+        self._succeeded = False
+        self.prefetch_pending = True
+        """True until a load has ended, well or badly."""
 
     def start(self) -> None:
-        """Begin in a background thread, which never keeps the interpreter from exiting."""
-        self._background = Future()
-        threading.Thread(target=self._load, args=(self._background,), name="horde-prefetch", daemon=True).start()
+        """Begin in the background; `run` and `await` then wait for that."""
+        self._flights.begin(_ALL, self._load)
 
     def run(self) -> None:
         """Load now, on this thread, or wait for the load that was begun."""
-        if self._background is not None and self._owner == os.getpid():
-            return self._background.result()
-        if not self._done:
-            try:
-                self._reference.warm()
-            finally:
-                self._done = True
-        return None
+        if not self._succeeded:
+            self._flights.do(_ALL, self._load)
 
     def __await__(self) -> Generator[object, None, None]:
         return self._wait().__await__()
 
     async def _wait(self) -> None:
-        if self._background is not None and self._owner == os.getpid():
-            await asyncio.shield(asyncio.wrap_future(self._background))
-        elif not self._done:
-            try:
-                await self._reference.warm_async()
-            finally:
-                self._done = True
+        if not self._succeeded:
+            await self._flights.do_async(_ALL, self._load_async)
 
-    def _load(self, future: Future[None]) -> None:
+    def _load(self) -> None:
         try:
             self._reference.warm()
-        except Exception as error:  # noqa: BLE001  (a driver: whoever waits for the handle gets it)
-            future.set_exception(error)
-        else:
-            future.set_result(None)
+            self._succeeded = True
+        finally:
+            self.prefetch_pending = False
+
+    async def _load_async(self) -> None:
+        try:
+            await self._reference.warm_async()
+            self._succeeded = True
+        finally:
+            self.prefetch_pending = False
 
 
 def begin_prefetch(strategy: PrefetchStrategy, reference: Reference) -> DeferredPrefetchHandle | None:

@@ -7,21 +7,26 @@ the reader keeps what it has: a read fails only where there never was anything t
 
 from __future__ import annotations
 
-import logging
-import os
+import asyncio
 import time
-import weakref
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING
 
+from horde_model_reference._log import logger
 from horde_model_reference.domain.categories import Category, find_category, get_all_registered_categories
 from horde_model_reference.domain.findings import Finding, JsonObject
 from horde_model_reference.domain.snapshots import Snapshot
-from horde_model_reference.domain.validation import validate_records
-from horde_model_reference.errors import ModelNotFound, ReferenceUnavailable, SourceUnavailable, UnknownCategory
-from horde_model_reference.flow import All, Call, Flow, Network, run, run_async
+from horde_model_reference.domain.validation import Records, validate_records
+from horde_model_reference.errors import (
+    MalformedInput,
+    ModelNotFound,
+    ReferenceUnavailable,
+    SourceUnavailable,
+    UnknownCategory,
+)
+from horde_model_reference.flow import Call, Flow, Network, run, run_async
+from horde_model_reference.forks import no_fork
 from horde_model_reference.formats.json_codec import decode_object
 from horde_model_reference.single_flight import SingleFlight
 
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CategoryStatus", "Reference"]
 
-_log = logging.getLogger("horde_model_reference.reference")
+_log = logger("reference")
 _now = time.monotonic
 
 
@@ -40,11 +45,28 @@ class _Held:
     """One category in memory: immutable, replaced whole."""
 
     snapshot: Snapshot
-    records: dict[str, GenericModelRecord]
+    records: Records
     findings: list[Finding]
     good_until: float
     read_at: float = field(default_factory=time.time)
     fault: str = ""
+
+    @property
+    def revision(self) -> int:
+        return self.snapshot.revision or 0
+
+    def model(self, name: str) -> GenericModelRecord:
+        found = self.records.get(name)
+        if found is None:
+            from difflib import get_close_matches  # rarely needed, and every start would pay for it
+
+            raise ModelNotFound(name, self.snapshot.category, tuple(get_close_matches(name, self.records, n=3)))
+        return found
+
+    def status(self, category: Category) -> CategoryStatus:
+        source, age = self.snapshot.source, time.time() - self.read_at
+        findings = tuple(self.findings)
+        return CategoryStatus(category, len(self.records), source, self.snapshot.revision, age, self.fault, findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,50 +98,34 @@ class Reference:
         self._source = source
         self._network = network
         self._max_age = max(0.0, max_age)
-        self._held: dict[Category, _Held] = {}
+        self._memory: dict[Category, _Held] = {}
         self._flights: SingleFlight[_Held] = SingleFlight()
-        _REFERENCES.add(self)
 
-    def read(self, category: Category, *, fresh: bool = False) -> dict[str, GenericModelRecord]:
+    def read(self, category: Category, *, fresh: bool = False) -> Records:
         """The records of a category by name; `fresh` asks the source now. Raises `ReferenceUnavailable`."""
-        held = self._held.get(category)
-        if held is None or fresh or held.good_until < _now():
-            held = self._load(category)
-        return held.records.copy()
+        return (self._current(category, fresh) or self._load(category, fresh)).records.copy()
 
-    async def read_async(self, category: Category, *, fresh: bool = False) -> dict[str, GenericModelRecord]:
+    async def read_async(self, category: Category, *, fresh: bool = False) -> Records:
         """Like `read`, without blocking the loop."""
-        held = self._held.get(category)
-        if held is None or fresh or held.good_until < _now():
-            held = await self._load_async(category)
-        return held.records.copy()
+        return (self._current(category, fresh) or await self._load_async(category, fresh)).records.copy()
 
     def model(self, category: Category, name: str) -> GenericModelRecord:
         """One record. Raises `ReferenceUnavailable`, `ModelNotFound`."""
-        held = self._held.get(category)
-        if held is None or held.good_until < _now():
-            held = self._load(category)
-        return held.records.get(name) or _missing(held, name)
+        return (self._current(category) or self._load(category)).model(name)
 
     async def model_async(self, category: Category, name: str) -> GenericModelRecord:
         """Like `model`, without blocking the loop."""
-        held = self._held.get(category)
-        if held is None or held.good_until < _now():
-            held = await self._load_async(category)
-        return held.records.get(name) or _missing(held, name)
+        return (self._current(category) or await self._load_async(category)).model(name)
 
     def snapshot(self, category: Category, *, fresh: bool = False) -> Snapshot:
         """The bytes behind the records. Raises `UnknownCategory`, `ReferenceUnavailable`."""
         category = find_category(category)
-        held = self._held.get(category)
-        return (self._load(category) if held is None or fresh or held.good_until < _now() else held).snapshot
+        return (self._current(category, fresh) or self._load(category, fresh)).snapshot
 
     async def snapshot_async(self, category: Category, *, fresh: bool = False) -> Snapshot:
         """Like `snapshot`, without blocking the loop."""
         category = find_category(category)
-        held = self._held.get(category)
-        current = held is not None and not fresh and held.good_until >= _now()
-        return (held if held is not None and current else await self._load_async(category)).snapshot
+        return (self._current(category, fresh) or await self._load_async(category, fresh)).snapshot
 
     def raw(self, category: Category, *, fresh: bool = False) -> JsonObject:
         """The documents as plain JSON, unknown fields and unreadable records included; a new object each time."""
@@ -130,108 +136,98 @@ class Reference:
         return decode_object((await self.snapshot_async(category, fresh=fresh)).body, where=category)
 
     def warm(self, *, fresh: bool = False) -> None:
-        """Load every category that can be had. Raises `ReferenceUnavailable` where not one of them could."""
-        self._one_at_least([self._outcome(category, partial(self._load, category)) for category in self._wanted(fresh)])
+        """Load every category that is not in memory, or with `fresh` all. Raises `ReferenceUnavailable` where there is
+        nothing of any then."""
+        refusals = []
+        for category in self._wanted(fresh):
+            try:
+                self._load(category, fresh)
+            except ReferenceUnavailable as refusal:
+                refusals.append(refusal)
+        self._require_something(refusals)
 
     async def warm_async(self, *, fresh: bool = False) -> None:
         """Like `warm`, all categories at once."""
-        flow = self._reading_all([(c, self._held.get(c)) for c in self._wanted(fresh)])
-        self._one_at_least(await run_async(flow, self._network))
+        loads = [self._load_async(category, fresh) for category in self._wanted(fresh)]
+        ends = await asyncio.gather(*loads, return_exceptions=True)
+        for fault in (e for e in ends if isinstance(e, BaseException) and not isinstance(e, ReferenceUnavailable)):
+            raise fault
+        self._require_something([end for end in ends if isinstance(end, ReferenceUnavailable)])
+
+    def held(self) -> dict[Category, Records | None]:
+        """What is in memory of every known category, however old; None for what is not. Asks nobody."""
+        memory = self._memory
+        return {c: memory[c].records.copy() if c in memory else None for c in get_all_registered_categories()}
+
+    def expire(self) -> None:
+        """Make the next read of each category ask the source, whatever its age."""
+        self._memory = {category: replace(held, good_until=0.0) for category, held in list(self._memory.items())}
 
     def is_warm(self, category: Category | None = None) -> bool:
         """Whether the category is in memory; without one, whether anything is."""
-        return bool(self._held) if category is None else category in self._held
+        return bool(self._memory) if category is None else category in self._memory
 
     def status(self) -> list[CategoryStatus]:
         """What is held, category by category; asks nobody."""
-        now = time.time()
-        return [
-            CategoryStatus(
-                category,
-                len(h.records),
-                h.snapshot.source,
-                h.snapshot.revision,
-                now - h.read_at,
-                h.fault,
-                tuple(h.findings),
-            )
-            for category, h in sorted(self._held.items())
-        ]
-
-    def forget(self) -> None:
-        """Drop what is held in memory; the next read asks the source."""
-        self._held = {}
+        return [held.status(category) for category, held in sorted(self._memory.items())]
 
     # -- loading: a flow decides, a driver waits, one load a category at a time --
 
-    def _load(self, category: Category) -> _Held:
-        known = _known(category)
-        return self._flights.do(known, lambda: run(self._reading(known, self._held.get(known)), self._network))
+    def _current(self, category: Category, fresh: bool = False) -> _Held | None:
+        held = self._memory.get(category)
+        return None if held is None or fresh or held.good_until < _now() else held
 
-    async def _load_async(self, category: Category) -> _Held:
+    def _load(self, category: Category, fresh: bool = False) -> _Held:
         known = _known(category)
-        flow = self._reading
-        return await self._flights.do_async(known, lambda: run_async(flow(known, self._held.get(known)), self._network))
+        return self._flights.do(known, lambda: run(self._reading(known), self._network), anew=fresh)
 
-    def _reading(self, category: Category, known: _Held | None) -> Flow[_Held]:
+    async def _load_async(self, category: Category, fresh: bool = False) -> _Held:
+        known = _known(category)
+        return await self._flights.do_async(known, lambda: run_async(self._reading(known), self._network), anew=fresh)
+
+    def _reading(self, category: Category) -> Flow[_Held]:
+        before = self._memory.get(category)
         try:
-            snapshot = yield from self._source.read(category, known.snapshot if known else None)
-            held = yield from self._validated(category, snapshot, known)
-        except SourceUnavailable as refusal:
-            if known is None:
+            snapshot = yield from self._source.read(category, before.snapshot if before else None)
+            held = yield from self._validated(category, snapshot, before)
+        except (SourceUnavailable, MalformedInput) as refusal:
+            if before is None:
                 raise ReferenceUnavailable(category, str(refusal)) from refusal
-            held = self._kept(category, known, refusal)
-        self._held[category] = held
+            held = self._kept(category, before, refusal)
+        now = self._memory.get(category)
+        if now is not None and now is not before and now.revision > held.revision:
+            return now  # another load overtook this one; nobody shall see an earlier revision after a later one
+        self._memory[category] = held
         return held
 
-    def _validated(self, category: Category, snapshot: Snapshot, known: _Held | None) -> Flow[_Held]:
+    def _validated(self, category: Category, snapshot: Snapshot, before: _Held | None) -> Flow[_Held]:
         good_until = _now() + self._max_age
-        if known is not None and snapshot.body is known.snapshot.body:
-            return replace(known, snapshot=snapshot, good_until=good_until, read_at=time.time(), fault="")
-        records, findings = yield Call(partial(validate_records, category, snapshot.body))
+        if before is not None and snapshot.body is before.snapshot.body:
+            return replace(before, snapshot=snapshot, good_until=good_until, read_at=time.time(), fault="")
+        records, findings = yield Call(partial(_validate, category, snapshot.body))
         if findings and not records:
             raise SourceUnavailable(snapshot.source, f"not one record of {category} can be read; {findings[0]}")
         for finding in findings:
             _log.warning("%s: %s", category, finding)
         return _Held(snapshot, records, findings, good_until)
 
-    def _kept(self, category: Category, known: _Held, refusal: SourceUnavailable) -> _Held:
-        if not known.fault:
-            _log.warning(
-                "%s: the cache is stale, reading it again failed; keeping what there is: %s", category, refusal
-            )
-        return replace(known, good_until=_now() + self._max_age, fault=str(refusal))
-
-    def _reading_all(self, wanted: list[tuple[Category, _Held | None]]) -> Flow[list[ReferenceUnavailable | None]]:
-        outcomes: list[ReferenceUnavailable | None] = yield All([self._attempt(c, held) for c, held in wanted])
-        return outcomes
-
-    def _attempt(self, category: Category, known: _Held | None) -> Flow[ReferenceUnavailable | None]:
-        try:
-            yield from self._reading(category, known)
-        except ReferenceUnavailable as error:
-            return error
-        return None
-
-    def _outcome(self, category: Category, load: partial[_Held]) -> ReferenceUnavailable | None:
-        try:
-            load()
-        except ReferenceUnavailable as error:
-            return error
-        return None
+    def _kept(self, category: Category, before: _Held, refusal: Exception) -> _Held:
+        if not before.fault:
+            _log.warning("%s is stale, reading it again failed; keeping what there is: %s", category, refusal)
+        return replace(before, good_until=_now() + self._max_age, fault=str(refusal))
 
     def _wanted(self, fresh: bool) -> list[Category]:
         categories = [c for c, d in get_all_registered_categories().items() if not d.managed_elsewhere]
-        return categories if fresh else [c for c in categories if c not in self._held]
+        return [c for c in categories if self._current(c, fresh) is None]
 
-    def _one_at_least(self, outcomes: list[ReferenceUnavailable | None]) -> None:
-        refused = [outcome for outcome in outcomes if outcome is not None]
-        if refused and not self._held:
-            raise refused[0]
+    def _require_something(self, refusals: list[ReferenceUnavailable]) -> None:
+        if refusals and not self._memory:
+            raise refusals[0]
 
-    def after_fork(self) -> None:
-        """In a forked child no load is in progress, whatever the parent's threads were doing."""
-        self._flights = SingleFlight()
+
+def _validate(category: Category, body: bytes) -> tuple[Records, list[Finding]]:
+    with no_fork:
+        return validate_records(category, body)
 
 
 def _known(category: Category) -> Category:
@@ -239,20 +235,3 @@ def _known(category: Category) -> Category:
         return find_category(category)
     except UnknownCategory as error:
         raise ReferenceUnavailable(category, str(error)) from error
-
-
-def _missing(held: _Held, name: str) -> GenericModelRecord:
-    close = get_close_matches(name, held.records, n=3)
-    raise ModelNotFound(name, held.snapshot.category, tuple(close))
-
-
-_REFERENCES: weakref.WeakSet[Reference] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for reference in list(_REFERENCES):
-        reference.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -1,22 +1,26 @@
 """Many callers, one load: whoever comes while a key is being loaded gets the result of that load.
 
-Safe in any mix of threads and event loops. A synchronous caller never waits for a load that a coroutine leads, because
-it may be standing on that coroutine's own loop; it loads for itself instead.
+Safe in any mix of threads, event loops and forked processes. A synchronous caller never waits for a load that a
+coroutine leads, because it may be standing on that coroutine's own loop; it loads for itself instead.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from horde_model_reference.forks import ForkLock
 
 __all__ = ["SingleFlight"]
 
 T = TypeVar("T")
+_BACKGROUND = 0
 
 
 class _LeaderGoneError(Exception):
@@ -29,59 +33,85 @@ class _Flight(Generic[T]):
     """The leading thread, None for a coroutine."""
     future: Future[T] = field(default_factory=Future)
 
+    def __post_init__(self) -> None:
+        self.future.set_running_or_notify_cancel()  # so that a waiter who is cancelled cannot cancel it for the others
+
 
 class SingleFlight(Generic[T]):
-    """Loads in progress, by key."""
+    """Loads in progress, by key.
+
+    A load that had begun before the caller came may have read what has changed since. `anew` says that such a one does
+    not count: it is waited for, and then another is begun or joined.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flights: dict[Hashable, _Flight[T]] = {}
+        self._lock = ForkLock()
+        self._flights: dict[tuple[int, str], _Flight[T]] = {}
 
-    def do(self, key: Hashable, work: Callable[[], T]) -> T:
+    def do(self, key: str, work: Callable[[], T], *, anew: bool = False) -> T:
         """The result of `work`, or of the same load that another thread has begun."""
         while True:
             flight, leads = self._join(key, threading.get_ident())
-            if not leads and flight.leader in (None, threading.get_ident()):
-                return work()
-            try:
-                if not leads:
-                    return flight.future.result()
+            if leads:
                 with self._leading(key, flight):
-                    flight.future.set_result(work())
-                    return flight.future.result()
-            except _LeaderGoneError:
-                continue
+                    return self._landed(key, flight, work())
+            if flight.leader in (None, threading.get_ident()):
+                return work()
+            error = flight.future.exception()
+            if not anew and not isinstance(error, _LeaderGoneError):
+                return flight.future.result()
+            anew = False
 
-    async def do_async(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+    async def do_async(self, key: str, work: Callable[[], Awaitable[T]], *, anew: bool = False) -> T:
         """The same for a coroutine, which waits for loads led by threads and by coroutines alike."""
         while True:
             flight, leads = self._join(key, None)
-            try:
-                if not leads:  # shielded: one waiter that is cancelled must not cancel the load of the others
-                    return await asyncio.shield(asyncio.wrap_future(flight.future))
+            if leads:
                 with self._leading(key, flight):
-                    flight.future.set_result(await work())
-                    return flight.future.result()
-            except _LeaderGoneError:
-                continue
+                    return self._landed(key, flight, await work())
+            with suppress(Exception):
+                await asyncio.wrap_future(flight.future)
+            error = flight.future.exception()
+            if not anew and not isinstance(error, _LeaderGoneError):
+                return flight.future.result()
+            anew = False
 
-    def _join(self, key: Hashable, leader: int | None) -> tuple[_Flight[T], bool]:
+    def begin(self, key: str, work: Callable[[], T]) -> None:
+        """Load in a background thread, which never keeps the interpreter from exiting; `do` and `do_async` join it."""
+        flight, leads = self._join(key, _BACKGROUND)
+
+        def lead() -> None:
+            try:
+                with self._leading(key, flight):
+                    self._landed(key, flight, work())
+            except Exception:  # noqa: BLE001, S110  (a driver: whoever joined has it, and whoever comes later tries again)
+                pass
+
+        if leads:
+            threading.Thread(target=lead, name=f"horde-{key}", daemon=True).start()
+
+    def _join(self, key: str, leader: int | None) -> tuple[_Flight[T], bool]:
+        mine = (os.getpid(), key)  # after a fork the parent's loads are nobody's
         with self._lock:
-            flight = self._flights.get(key)
+            flight = self._flights.get(mine)
             if flight is not None:
                 return flight, False
-            return self._flights.setdefault(key, _Flight(leader)), True
+            return self._flights.setdefault(mine, _Flight(leader)), True
+
+    def _landed(self, key: str, flight: _Flight[T], result: T) -> T:
+        self._forget(key)
+        flight.future.set_result(result)
+        return result
 
     @contextmanager
-    def _leading(self, key: Hashable, flight: _Flight[T]) -> Iterator[None]:
+    def _leading(self, key: str, flight: _Flight[T]) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
-            flight.future.set_exception(error)
+        except BaseException as error:
+            self._forget(key)
+            flight.future.set_exception(error if isinstance(error, Exception) else _LeaderGoneError())
             raise
-        except BaseException:
-            flight.future.set_exception(_LeaderGoneError())
-            raise
-        finally:
-            with self._lock:
-                del self._flights[key]
+
+    def _forget(self, key: str) -> None:
+        with self._lock:  # before the result is there: who comes later shall not take it for a load of its own time
+            self._flights.pop((os.getpid(), key), None)

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from horde_model_reference.domain.categories import (
-    Category,
-    find_category,
-    get_all_registered_categories,
-    get_category_descriptor,
-)
+from horde_model_reference.domain.categories import Category, find_category
 from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
 from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID, SourceSelector
+from horde_model_reference.domain.validation import Records
 from horde_model_reference.errors import ModelNotFound, ReferenceUnavailable
 from horde_model_reference.providers.registry import ModelProviderRegistry
 from horde_model_reference.reference import Reference
 
 __all__ = ["SourcedReference"]
-
-Records = dict[str, GenericModelRecord]
 
 
 @dataclass(frozen=True)
@@ -53,14 +48,6 @@ class SourcedReference:
             return self.reference.model(category, name)
         return _found(self.read(category, source=source), category, name)
 
-    async def model_async(
-        self, category: Category, name: str, *, source: SourceSelector = HORDE_SOURCE_ID
-    ) -> GenericModelRecord:
-        """Like `model`; providers are asked in a thread."""
-        if source == HORDE_SOURCE_ID:
-            return await self.reference.model_async(category, name)
-        return _found(await self.read_async(category, source=source), category, name)
-
     def collect(
         self, category: Category, source: SourceSelector, *, fresh: bool = False
     ) -> dict[str, tuple[GenericModelRecord, str]]:
@@ -75,26 +62,15 @@ class SourcedReference:
 
     def read_all(self, *, fresh: bool = False) -> dict[Category, Records | None]:
         """Every known category; None for those that cannot be had."""
-        return {category: self._attempt(category, fresh) for category in get_all_registered_categories()}
+        with suppress(ReferenceUnavailable):
+            self.reference.warm(fresh=fresh)
+        return self.reference.held()
 
     async def read_all_async(self, *, fresh: bool = False) -> dict[Category, Records | None]:
-        """Like `read_all`; what is not in memory is loaded at once."""
-        try:
+        """Like `read_all`, all that is missing at once."""
+        with suppress(ReferenceUnavailable):
             await self.reference.warm_async(fresh=fresh)
-        except ReferenceUnavailable:
-            return dict.fromkeys(get_all_registered_categories())
-        return {category: self._held(category) for category in get_all_registered_categories()}
-
-    def _attempt(self, category: Category, fresh: bool) -> Records | None:
-        if get_category_descriptor(category).managed_elsewhere and not self.reference.is_warm(category):
-            return None
-        try:
-            return self.reference.read(category, fresh=fresh)
-        except ReferenceUnavailable:
-            return None
-
-    def _held(self, category: Category) -> Records | None:
-        return self.reference.read(category) if self.reference.is_warm(category) else None
+        return self.reference.held()
 
 
 def _found(records: Records, category: Category, name: str) -> GenericModelRecord:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cas
 
 from horde_model_reference.domain import query as q
 from horde_model_reference.domain import records as r
-from horde_model_reference.domain.categories import MODEL_REFERENCE_CATEGORY as C  # noqa: N817
+from horde_model_reference.domain.categories import MODEL_REFERENCE_CATEGORY as C
 from horde_model_reference.domain.categories import find_category
 from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID as HORDE
 from horde_model_reference.domain.source_ids import SourceSelector as Src
@@ -43,9 +43,8 @@ Ti: TypeAlias = Literal[C.ti, "ti"]
 class _Models(Generic[R]):
     """A property that reads one category: its records by name. Raises `ReferenceUnavailable`."""
 
-    def __init__(self, category: C, record_type: type[R]) -> None:
+    def __init__(self, category: C, record_type: type[R]) -> None:  # noqa: ARG002  (says what R is)
         self._category = category
-        self._record_type = record_type
         self.__doc__ = f"The records of `{category}` by name. Raises `ReferenceUnavailable`."
 
     @overload

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from horde_model_reference.domain.categories import Category
+from horde_model_reference.domain.categories import Category, get_category_descriptor
 from horde_model_reference.domain.snapshots import Snapshot
+from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import Flow
 
-__all__ = ["Source"]
+__all__ = ["Source", "require_ours"]
 
 
 class Source(Protocol):
@@ -23,3 +24,9 @@ class Source(Protocol):
 
         Raises `SourceUnavailable`: this source cannot tell, another may.
         """
+
+
+def require_ours(source: str, category: Category) -> None:
+    """Refuse what is no reference data: categories that another program keeps files of its own of."""
+    if get_category_descriptor(category).managed_elsewhere:
+        raise SourceUnavailable(source, f"{category} is managed by another program")

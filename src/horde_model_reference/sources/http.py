@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import MalformedInput, SourceUnavailable
 from horde_model_reference.flow import Fetch, Flow, Request, Response
 from horde_model_reference.formats.json_codec import decode_object, encode
+from horde_model_reference.sources.base import require_ours
 
 __all__ = ["PrimarySource"]
 
@@ -28,12 +30,13 @@ class PrimarySource:
         return self.base_url
 
     def read(self, category: Category, known: Snapshot | None = None) -> Flow[Snapshot]:
-        tag = known.tag if known is not None and known.source == self.name else None
-        headers = {"accept": "application/json"} | ({"if-none-match": tag} if tag else {})
-        url = f"{self.base_url.rstrip('/')}/model_references/v2/{category}"
+        require_ours(self.name, category)
+        mine = known if known is not None and known.source == self.name and known.tag else None
+        headers = {"accept": "application/json"} | ({"if-none-match": mine.tag} if mine and mine.tag else {})
+        url = f"{self.base_url.rstrip('/')}/model_references/v2/{quote(category, safe='')}"
         response: Response = yield Fetch(Request(url, headers, self.deadline, self.max_bytes))
-        if response.status == _NOT_MODIFIED and known is not None:
-            return known.still_current(_revision(response) or known.revision)
+        if response.status == _NOT_MODIFIED and mine is not None:
+            return mine.still_current(_revision(response) or mine.revision)
         return self._snapshot(category, response)
 
     def _snapshot(self, category: Category, response: Response) -> Snapshot:
@@ -43,7 +46,9 @@ class PrimarySource:
             body = encode(decode_object(response.body, where=category))
         except MalformedInput as error:
             raise SourceUnavailable(self.name, f"answered something else than records: {error}") from error
-        return Snapshot(category, body, _revision(response), source=self.name, tag=response.headers.get("etag"))
+        tag = response.headers.get("etag", "")
+        usable = tag if tag.isascii() else None  # what cannot be sent back is of no use
+        return Snapshot(category, body, _revision(response), source=self.name, tag=usable)
 
 
 def _revision(response: Response) -> int | None:

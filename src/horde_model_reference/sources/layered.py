@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from horde_model_reference._log import logger
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import SourceUnavailable
@@ -18,7 +18,7 @@ from horde_model_reference.sources.local import FolderSource
 
 __all__ = ["FirstThatAnswers", "Remembered"]
 
-_log = logging.getLogger("horde_model_reference.sources")
+_log = logger("sources")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class FirstThatAnswers:
                 return (yield from source.read(category, known))
             except SourceUnavailable as refusal:
                 refusals.append(refusal)
+            if known is not None and known.source == source.name:
+                break  # what is known came from here: it is no worse than what the sources further down have
         raise SourceUnavailable.after(refusals)
 
 

@@ -1,22 +1,30 @@
-"""Sources on this machine: the store, the JSON files under the data root, the catalogue that the package carries."""
+"""Sources on this machine: the store, files under the data root, what the package ships, an application's backend."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from horde_model_reference.backends.base import ModelReferenceBackend
 from horde_model_reference.domain.categories import Category, get_category_descriptor
+from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import MalformedInput, SourceUnavailable, StoreError
 from horde_model_reference.files import read_bounded
 from horde_model_reference.flow import Call, Flow
 from horde_model_reference.formats.json_codec import decode_object, encode
-from horde_model_reference.stores.base import Store
+from horde_model_reference.sources.base import require_ours
 
-__all__ = ["FolderSource", "StarterSource", "StoreSource"]
+if TYPE_CHECKING:
+    from horde_model_reference.stores.base import Store
+
+__all__ = ["BackendSource", "FolderSource", "StarterSource", "StoreSource"]
+
+
+_STARTER = Path(__file__).parents[1] / "data" / "starter"
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,10 @@ class StoreSource:
         return self.store.url
 
     def read(self, category: Category, known: Snapshot | None = None) -> Flow[Snapshot]:
-        if get_category_descriptor(category).managed_elsewhere:
-            raise SourceUnavailable(self.name, f"{category} is managed by another program")
+        require_ours(self.name, category)
+        mine = known if known is not None and known.source == self.name else None
         try:
-            snapshot: Snapshot = yield Call(partial(self.store.snapshot, category, known=known))
+            snapshot: Snapshot = yield Call(partial(self.store.snapshot, category, known=mine))
         except StoreError as error:
             raise SourceUnavailable(self.name, error.reason) from error
         return snapshot
@@ -53,6 +61,7 @@ class FolderSource:
         return str(self.root)
 
     def read(self, category: Category, known: Snapshot | None = None) -> Flow[Snapshot]:
+        require_ours(self.name, category)
         snapshot: Snapshot = yield Call(partial(self._read, category, known))
         return snapshot
 
@@ -71,7 +80,7 @@ class FolderSource:
         except FileNotFoundError:
             raise SourceUnavailable(self.name, f"has no {path.name}") from None
         except OSError as error:
-            raise SourceUnavailable(self.name, f"{path.name}: {error.strerror}") from error
+            raise SourceUnavailable(self.name, f"{path.name}: {error.strerror or error}") from error
         except MalformedInput as error:
             raise SourceUnavailable(self.name, f"{path.name}: {error.reason}") from error
         return Snapshot(category, body, source=self.name, tag=tag)
@@ -95,9 +104,34 @@ class StarterSource:
     @staticmethod
     def body(category: Category) -> bytes | None:
         """The category as compact JSON, None where the catalogue has none of it."""
-        folder = files("horde_model_reference").joinpath("data", "starter")
-        path = folder.joinpath(get_category_descriptor(category).v2_filename(category))
+        path = _STARTER / get_category_descriptor(category).v2_filename(category)
         return _compact(path.read_bytes(), path.name) if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class BackendSource:
+    """Reads through a `ModelReferenceBackend` that an application wrote."""
+
+    backend: ModelReferenceBackend
+
+    @property
+    def name(self) -> str:
+        return type(self.backend).__name__
+
+    def read(self, category: Category, known: Snapshot | None = None) -> Flow[Snapshot]:
+        fetch = partial(self.backend.fetch_category, category, force_refresh=known is not None)
+        try:
+            documents: Mapping[str, JsonObject] | None = yield Call(fetch)
+            if documents is None:
+                raise SourceUnavailable(self.name, f"has no {category}")
+            body = encode(documents)
+        except SourceUnavailable:
+            raise
+        except Exception as error:  # a plug-in: what it raises is not ours to know
+            raise SourceUnavailable(self.name, f"{type(error).__name__}: {error}") from error
+        if known is not None and known.body == body:
+            return known
+        return Snapshot(category, body, source=self.name)
 
 
 def _compact(data: bytes, where: str) -> bytes:
