@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
 from horde_model_reference.domain.events import Entry
@@ -12,9 +13,16 @@ from horde_model_reference.exchange.incoming import BUNDLE_FORMAT
 from horde_model_reference.files import write_atomically
 from horde_model_reference.formats.json_codec import decode, decode_object, encode_pretty
 from horde_model_reference.formats.legacy import legacy_format
-from horde_model_reference.stores.base import Store
 
-__all__ = ["bundle", "legacy_entries", "legacy_file", "v2_file", "write_legacy", "write_v2"]
+__all__ = ["Exportable", "bundle", "legacy_entries", "legacy_file", "v2_file", "write_legacy", "write_v2"]
+
+
+class Exportable(Protocol):
+    """A store, or one as it was: what writing it out asks for."""
+
+    def head(self) -> int: ...
+    def counts(self) -> dict[Category, int]: ...
+    def entries(self, category: Category) -> dict[str, Entry]: ...
 
 
 def legacy_entries(category: Category, entries: dict[str, Entry]) -> dict[str, JsonObject]:
@@ -36,7 +44,7 @@ def v2_file(entries: dict[str, Entry]) -> bytes:
     return encode_pretty({name: decode(entry.document) for name, entry in entries.items()})
 
 
-def write_v2(store: Store, folder: Path, categories: Iterable[Category] = ()) -> list[Path]:
+def write_v2(store: Exportable, folder: Path, categories: Iterable[Category] = ()) -> list[Path]:
     """One v2 file a category; all that have records, or those named. Gives back what was written."""
     written = []
     for category in categories or store.counts():
@@ -46,7 +54,7 @@ def write_v2(store: Store, folder: Path, categories: Iterable[Category] = ()) ->
     return written
 
 
-def write_legacy(store: Store, folder: Path, categories: Iterable[Category] = ()) -> list[Path]:
+def write_legacy(store: Exportable, folder: Path, categories: Iterable[Category] = ()) -> list[Path]:
     """One legacy file a category, for those that have a legacy format."""
     written = []
     for category in categories or store.counts():
@@ -58,7 +66,7 @@ def write_legacy(store: Store, folder: Path, categories: Iterable[Category] = ()
     return written
 
 
-def bundle(store: Store) -> bytes:
+def bundle(store: Exportable) -> bytes:
     """Everything in one JSON file: documents with their origins, by category, and the revision they are at."""
     counts = store.counts()
     categories: dict[str, JsonValue] = {

@@ -1,39 +1,32 @@
 """What a folder or a bundle holds, read and converted, before anything is written anywhere.
 
-Recognised are a bundle file, a folder of v2 files, a folder of legacy files (flat, or `image/` and `text/` as in the two
-repositories), and a data root as it lies on disk: v2 files with their legacy originals under `legacy/`. Which format a
-file is in is read from its content, never guessed from its name.
+Recognised are a bundle file, a folder of v2 files, a folder of legacy files (flat, or `image/` and `text/` as in the
+two repositories), and a data root of the peer as it lies on disk: v2 files, their legacy originals under `legacy/`, and
+what it noted under `meta/` and `audit/`. Which format a file is in is read from its content, never guessed from its
+name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from horde_model_reference.domain.categories import Category, CategoryDescriptor, get_all_registered_categories
+from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
 from horde_model_reference.domain.names import require_model_name, require_relative_file
 from horde_model_reference.domain.validation import validate_records
 from horde_model_reference.errors import MalformedInput, UnsafeName
 from horde_model_reference.files import read_bounded
-from horde_model_reference.formats.json_codec import decode_object, encode
+from horde_model_reference.formats.json_codec import decode, decode_object, encode
 from horde_model_reference.formats.legacy import legacy_format
 
-__all__ = [
-    "BUNDLE_FORMAT",
-    "FormatChoice",
-    "Incoming",
-    "IncomingRecord",
-    "read_bundle",
-    "read_documents",
-    "read_folder",
-    "read_path",
-]
+__all__ = ["BUNDLE_FORMAT", "FormatChoice", "Incoming", "IncomingRecord", "read_folder", "read_path"]
 
 BUNDLE_FORMAT = "horde_model_reference/bundle"
-_LEGACY_FOLDERS = {"image": "image", "text": "text"}
+"""What a bundle says it is."""
 
 FormatChoice: TypeAlias = Literal["auto", "v2", "legacy"]
 
@@ -49,10 +42,14 @@ class IncomingRecord:
 
 @dataclass
 class Incoming:
-    """What was read: records by category in their order, the files they came from, and what was wrong."""
+    """What was read: records by category in their order, the files they came from, and what was wrong.
+
+    `notes` are files of a data root that are no records (metadata, audit), by their path under it, as JSON.
+    """
 
     records: dict[Category, list[IncomingRecord]] = field(default_factory=dict)
-    files: dict[Category, list[Path]] = field(default_factory=dict)
+    files: dict[Category, Path] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -60,16 +57,65 @@ class Incoming:
         """How many records were read well enough to be taken in."""
         return sum(map(len, self.records.values()))
 
+    def set_aside(self, category: Category) -> set[str]:
+        """The names of records in the category's file that could not be read."""
+        file = str(self.files.get(category, ""))
+        return {f.record for f in self.findings if f.file == file and f.severity is Severity.ERROR}
+
+    def read(self, path: Path, take: Callable[[bytes], None]) -> None:
+        """Give the file's bytes to `take`; what is wrong with the whole file is a finding."""
+        try:
+            take(read_bounded(path))
+        except MalformedInput as error:
+            self.findings.append(Finding(Severity.ERROR, error.reason, error.record, error.field, str(path)))
+        except OSError as error:
+            self.findings.append(Finding(Severity.ERROR, error.strerror or str(error), file=str(path)))
+
+    def entries(self, category: Category, path: Path, data: bytes) -> JsonObject:
+        """The entries of a legacy file, as written."""
+        entries, findings = legacy_format(category).read(data, where=str(path))
+        self.findings += [finding.at(str(path)) for finding in findings]
+        return dict(entries)
+
+    def take_legacy(self, category: Category, path: Path, data: bytes) -> None:
+        """Convert the entries of a legacy file and take them, each with the entry it came from."""
+        documents: JsonObject = {}
+        entries = self.entries(category, path, data)
+        for name, entry in entries.items():
+            document, findings = legacy_format(category).to_v2(category, name, entry if isinstance(entry, dict) else {})
+            self.findings += [finding.at(str(path)) for finding in findings]
+            if document is not None:
+                documents[name] = document
+        self.take(category, path, documents, entries)
+
+    def take(self, category: Category, path: Path, documents: JsonObject, origins: JsonObject) -> None:
+        """Take the documents that are valid records under usable names; say what is wrong with the others."""
+        records, findings = validate_records(category, encode(documents, where=str(path)))
+        findings += [finding for name in records for finding in _unsafe(name, documents[name])]
+        bad = {finding.record for finding in findings if finding.severity is Severity.ERROR}
+        self.files[category] = path
+        self.findings += [finding.at(str(path)) for finding in findings]
+        self.records[category] = [
+            IncomingRecord(name, encode(documents[name]).decode(), _text(origins.get(name)))
+            for name in records
+            if name not in bad
+        ]
+
 
 def read_path(path: Path, *, choice: FormatChoice = "auto") -> Incoming:
-    """Read a bundle file or a folder. Raises `MalformedInput` where there is nothing of ours in it, `OSError`."""
+    """Read a bundle, one file of a category, or a folder. Raises `MalformedInput` where nothing of ours is in it."""
     if path.is_dir():
         incoming = read_folder(path, choice=choice)
     elif path.is_file():
-        incoming = _read_file(path)
+        incoming = Incoming()
+        category = _category_of(path)
+        take = (
+            partial(_bundle, incoming, path) if category is None else partial(_either, incoming, category, path, choice)
+        )
+        incoming.read(path, take)
     else:
         raise MalformedInput("there is no such file or folder", where=str(path))
-    if not incoming.files:
+    if not incoming.files and not incoming.findings:
         expected = "a bundle, v2 files such as stable_diffusion.json, or legacy files such as models.csv"
         raise MalformedInput(f"holds nothing of the reference; expected {expected}", where=str(path))
     return incoming
@@ -80,141 +126,91 @@ def read_folder(root: Path, *, choice: FormatChoice = "auto") -> Incoming:
     incoming = Incoming()
     for category, descriptor in get_all_registered_categories().items():
         if not descriptor.managed_elsewhere:
-            _read_category(incoming, root, category, descriptor, choice)
+            _read_category(incoming, root, category, choice)
+    for path in sorted([*root.glob("meta/**/*.json"), *root.glob("audit/**/*.jsonl")]):
+        incoming.read(path, partial(_note, incoming, path.relative_to(root)))
     return incoming
 
 
-def read_bundle(data: bytes, where: str) -> Incoming:
-    """A bundle as `export --bundle` writes it: every category with its documents and origins in one JSON file."""
-    bundle = decode_object(data, where=where)
-    categories = bundle.get("categories")
-    if bundle.get("format") != BUNDLE_FORMAT or not isinstance(categories, dict):
-        raise MalformedInput(f"is no bundle: expected format {BUNDLE_FORMAT!r} and categories", where=where)
-    incoming = Incoming()
-    for category, rows in categories.items():
-        if not isinstance(rows, dict):
-            raise MalformedInput("must be an object of records", where=where, record=category)
-        documents = {name: _member(row, "document") for name, row in rows.items()}
-        origins = {name: _member(row, "origin") for name, row in rows.items()}
-        _take(incoming, category, documents, origins, Path(where))
-    return incoming
+def _read_category(incoming: Incoming, root: Path, category: Category, choice: FormatChoice) -> None:
+    current = root / get_category_descriptor(category).v2_filename(category)
+    places = _legacy_places(root, category) if choice != "v2" else ()
+    legacy = next((place for place in places if place.is_file()), None)
+    if choice != "legacy" and current.is_file():
+        origins: JsonObject = {}
+        if legacy is not None and legacy != current:
+            incoming.read(legacy, lambda data: origins.update(incoming.entries(category, legacy, data)))
+        incoming.read(current, lambda data: _either(incoming, category, current, choice, data, origins))
+    elif legacy is not None:
+        incoming.read(legacy, partial(incoming.take_legacy, category, legacy))
 
 
-def read_documents(category: Category, body: JsonObject, where: str) -> Incoming:
-    """Plain v2 documents by name, checked the same way."""
-    incoming = Incoming()
-    _take(incoming, category, body, {}, Path(where))
-    return incoming
+def _legacy_places(root: Path, category: Category) -> Iterator[Path]:
+    descriptor = get_category_descriptor(category)
+    if descriptor.has_legacy_format:
+        for folder in ("legacy", descriptor.github_source or ".", "."):
+            yield root / folder / descriptor.legacy_filename(category)
 
 
-def _read_file(path: Path) -> Incoming:
-    categories = [
-        (category, descriptor)
-        for category, descriptor in get_all_registered_categories().items()
-        if path.name in (descriptor.v2_filename(category), descriptor.legacy_filename(category))
-    ]
-    incoming = Incoming()
-    if not categories:
-        return read_bundle(read_bounded(path), str(path))
-    category, _ = categories[0]
-    _guarded(incoming, path, lambda data: _read_either(incoming, category, path, data, "auto", {}))
-    return incoming
+def _category_of(path: Path) -> Category | None:
+    for category, descriptor in get_all_registered_categories().items():
+        if path.name in (descriptor.v2_filename(category), descriptor.legacy_filename(category)):
+            return category
+    return None
 
 
-def _read_category(
-    incoming: Incoming, root: Path, category: Category, descriptor: CategoryDescriptor, choice: FormatChoice
-) -> None:
-    legacy = next((p for p in _legacy_places(root, category, descriptor) if p.is_file()), None)
-    current = root / descriptor.v2_filename(category)
-    origins: dict[str, JsonObject] = {}
-    if legacy is not None and legacy != current and choice != "v2":
-        _guarded(incoming, legacy, lambda data: origins.update(_entries(incoming, category, legacy, data)))
-    if current.is_file() and choice != "legacy":
-        _guarded(incoming, current, lambda data: _read_either(incoming, category, current, data, choice, origins))
-    if category not in incoming.files and legacy is not None and choice != "v2":
-        if legacy == current:
-            _guarded(incoming, legacy, lambda data: origins.update(_entries(incoming, category, legacy, data)))
-        _take_legacy(incoming, category, origins, legacy)
-
-
-def _legacy_places(root: Path, category: Category, descriptor: CategoryDescriptor) -> Iterator[Path]:
-    if not descriptor.has_legacy_format:
-        return
-    name = descriptor.legacy_filename(category)
-    yield root / "legacy" / name
-    yield root / _LEGACY_FOLDERS[descriptor.github_source or "image"] / name
-    yield root / name
-
-
-def _read_either(  # noqa: PLR0913  (what is known of one file)
+def _either(  # noqa: PLR0913  (what is known of one file)
     incoming: Incoming,
     category: Category,
     path: Path,
-    data: bytes,
     choice: FormatChoice,
-    origins: dict[str, JsonObject],
+    data: bytes,
+    origins: JsonObject | None = None,
 ) -> None:
-    if path.suffix == ".csv":
-        return _take_legacy(incoming, category, _entries(incoming, category, path, data), path)
-    documents = decode_object(data, where=str(path))
-    if choice != "v2" and any(map(_is_legacy, documents.values())):
-        return _take_legacy(incoming, category, _entries(incoming, category, path, data), path)
-    _take(incoming, category, documents, dict(origins), path)
-    return None
+    if path.suffix == ".csv" or choice == "legacy":
+        return incoming.take_legacy(category, path, data)
+    documents = decode_object(data)
+    if choice == "auto" and any(map(_is_legacy, documents.values())):
+        return incoming.take_legacy(category, path, data)
+    return incoming.take(category, path, documents, origins or {})
 
 
 def _is_legacy(document: JsonValue) -> bool:
     """Only a legacy entry lists `config.files`; a v2 document has nothing of that name."""
-    config = document.get("config") if isinstance(document, dict) else None
+    config = _member(document, "config")
     return isinstance(config, dict) and "files" in config
 
 
-def _entries(incoming: Incoming, category: Category, path: Path, data: bytes) -> dict[str, JsonObject]:
-    entries, findings = legacy_format(category).read(data, where=str(path))
-    incoming.findings += [finding.at(str(path)) for finding in findings]
-    return entries
+def _bundle(incoming: Incoming, path: Path, data: bytes) -> None:
+    bundle = decode_object(data)
+    categories = bundle.get("categories")
+    if bundle.get("format") != BUNDLE_FORMAT or not isinstance(categories, dict):
+        raise MalformedInput(f"is no file of a category and no bundle (format {BUNDLE_FORMAT!r}, with categories)")
+    for category, rows in categories.items():
+        if not isinstance(rows, dict):
+            raise MalformedInput("must be an object of records", record=category)
+        documents = {name: _member(row, "document") for name, row in rows.items()}
+        origins = {name: _member(row, "origin") for name, row in rows.items()}
+        incoming.take(category, path, documents, origins)
 
 
-def _take_legacy(incoming: Incoming, category: Category, entries: dict[str, JsonObject], path: Path) -> None:
-    documents: JsonObject = {}
-    for name, entry in entries.items():
-        document, findings = legacy_format(category).to_v2(category, name, entry)
-        incoming.findings += [finding.at(str(path)) for finding in findings]
-        if document is not None:
-            documents[name] = document
-    _take(incoming, category, documents, dict(entries), path)
-
-
-def _take(incoming: Incoming, category: Category, documents: JsonObject, origins: JsonObject, path: Path) -> None:
-    """Keep the documents that are valid records under usable names; say what is wrong with the others."""
-    incoming.files.setdefault(category, []).append(path)
-    records, findings = validate_records(category, encode(documents, where=str(path)))
-    findings += [finding for name in records for finding in _unsafe(name, documents[name])]
-    bad = {finding.record for finding in findings if finding.severity is Severity.ERROR}
-    incoming.findings += [finding.at(str(path)) for finding in findings]
-    incoming.records.setdefault(category, []).extend(
-        IncomingRecord(name, encode(documents[name]).decode(), _text(origins.get(name)))
-        for name in records
-        if name not in bad
-    )
+def _note(incoming: Incoming, place: Path, data: bytes) -> None:
+    lines = [line for line in data.splitlines() if line.strip()] if place.suffix == ".jsonl" else [data]
+    incoming.notes[place.as_posix()] = encode([decode(line) for line in lines]).decode()
 
 
 def _unsafe(name: str, document: JsonValue) -> Iterator[Finding]:
     try:
         require_model_name(name)
-        for file_name in _file_names(document):
-            require_relative_file(file_name)
     except UnsafeName as error:
-        field = "" if error.name in name else "config.download.file_name"
-        yield Finding(Severity.ERROR, str(error), record=name, field=field)
-
-
-def _file_names(document: JsonValue) -> Iterator[str]:
+        yield Finding(Severity.ERROR, error.reason, record=name)
     downloads = _member(_member(document, "config"), "download")
-    for download in downloads if isinstance(downloads, list) else []:
-        file_name = _member(download, "file_name")
-        if isinstance(file_name, str):
-            yield file_name
+    for index, download in enumerate(downloads if isinstance(downloads, list) else []):
+        try:
+            require_relative_file(str(_member(download, "file_name")))
+        except UnsafeName as error:
+            field = f"config.download[{index}].file_name"
+            yield Finding(Severity.ERROR, f"{error.name!r} {error.reason}", record=name, field=field)
 
 
 def _member(value: JsonValue, key: str) -> JsonValue:
@@ -223,13 +219,3 @@ def _member(value: JsonValue, key: str) -> JsonValue:
 
 def _text(origin: JsonValue) -> str | None:
     return None if origin is None else encode(origin).decode()
-
-
-def _guarded(incoming: Incoming, path: Path, take: Callable[[bytes], None]) -> None:
-    try:
-        take(read_bounded(path))
-    except MalformedInput as error:
-        finding = Finding(Severity.ERROR, error.reason, record=error.record, field=error.field, file=str(path))
-        incoming.findings.append(finding)
-    except OSError as error:
-        incoming.findings.append(Finding(Severity.ERROR, error.strerror or str(error), file=str(path)))

@@ -6,11 +6,12 @@ half-new one. A mirror that fell behind (a crash, a full disk) is brought up to 
 
 from __future__ import annotations
 
-import logging
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from horde_model_reference._log import logger
 from horde_model_reference.domain.categories import (
     CANONICAL_CATEGORIES,
     Category,
@@ -18,6 +19,7 @@ from horde_model_reference.domain.categories import (
     get_category_descriptor,
 )
 from horde_model_reference.domain.events import Kind
+from horde_model_reference.errors import StoreError
 from horde_model_reference.exchange.exporting import legacy_file, v2_file
 from horde_model_reference.files import write_atomically
 from horde_model_reference.formats.json_codec import encode_pretty
@@ -25,28 +27,35 @@ from horde_model_reference.stores.base import Store
 
 __all__ = ["Mirror"]
 
-_log = logging.getLogger("horde_model_reference.mirror")
+_log = logger("mirror")
+_LOCK_SECONDS = 30
 
 
 @dataclass
 class Mirror:
-    """The files of one store under `root`."""
+    """The files of one store under `root`. Processes that share the root take turns, so the newest state stays."""
 
     store: Store
     root: Path
     _revision: int = -1
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def refresh(self) -> list[Path]:
         """Write what changed since the last refresh; gives back the files written. Raises `OSError`, `StoreError`."""
-        with self._lock:
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.root / ".mirror.lock", timeout=_LOCK_SECONDS):
             head = self.store.head()
-            changed = self._changed(head)
-            written = [path for category in changed for path in self._write(category)]
+            written = [path for category in self._changed(head) for path in self._write(category)]
             self._revision = head
         if written:
             _log.info("revision %d: rewrote %d files under %s", head, len(written), self.root)
         return written
+
+    def keep_up(self) -> None:
+        """Refresh, and only warn where that fails: the store has the change, the files follow with the next one."""
+        try:
+            self.refresh()
+        except (OSError, StoreError, Timeout) as error:
+            _log.warning("the JSON files under %s are behind the store: %s", self.root, error)
 
     def _changed(self, head: int) -> list[Category]:
         if self._revision < 0:
