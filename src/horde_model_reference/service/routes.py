@@ -102,7 +102,7 @@ def root_router() -> APIRouter:
 def reference_router(version: ApiVersion) -> APIRouter:
     """The reads of one API version."""
     router = APIRouter(prefix=f"/model_references/{version.name}", tags=[version.name])
-    Category = Annotated[str, Depends(version.category)]
+    Category = Annotated[str, Depends(version.category)]  # noqa: N806  (a type)
 
     @router.get("/model_categories", operation_id=f"read_{version.operations}_references_names")
     async def read_names() -> list[str]:

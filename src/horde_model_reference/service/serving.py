@@ -1,8 +1,7 @@
-"""What the service gives out: bodies rendered once for each snapshot, with the tags and revisions that belong to them."""
+"""What the service gives out: bodies rendered once for each snapshot, with the tags and revisions that go with them."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ from horde_model_reference.domain.categories import Category, find_category, get
 from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.domain.snapshots import Snapshot, content_etag
 from horde_model_reference.errors import ModelNotFound, ReferenceUnavailable
+from horde_model_reference.forks import ForkLock
 from horde_model_reference.formats.json_codec import decode_object, encode
 from horde_model_reference.formats.legacy import v1_body
 from horde_model_reference.formats.wire import wire_documents
@@ -49,7 +49,7 @@ class Serving:
     parts: Parts
     settings: HordeModelReferenceSettings
     _rendered: dict[tuple[str, Category], _Rendered] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: ForkLock = field(default_factory=ForkLock)
 
     def v2(self, category: str) -> Body:
         """A category. Raises `UnknownCategory`, `ReferenceUnavailable`."""
@@ -64,7 +64,7 @@ class Serving:
         return self._body(rendered, name, lambda: encode(rendered.documents[name]))
 
     def v1(self, category: str) -> Body:
-        """A category in the legacy format. Raises like `v2`, and `ReferenceUnavailable` where there is nothing of it."""
+        """A category in the legacy format. Raises like `v2`, also `ReferenceUnavailable` where it has nothing."""
         rendered = self._current("v1", category)
         if not rendered.documents:
             raise ReferenceUnavailable(category, "it has no records in the legacy format")

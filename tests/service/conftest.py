@@ -1,0 +1,56 @@
+"""The service over a filled store, on a real server on loopback."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from horde_model_reference.exchange.importing import import_records
+from horde_model_reference.exchange.incoming import read_path
+from horde_model_reference.service.application import create_app
+from horde_model_reference.settings import HordeModelReferenceSettings, ReplicateMode
+from horde_model_reference.stores.base import Store
+from horde_model_reference.wiring import Mode, Parts, assemble
+
+LEGACY = Path(__file__).parents[1] / "fixtures" / "legacy"
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """A PRIMARY that has taken in the invented reference."""
+    root = tmp_path_factory.mktemp("primary")
+    parts = assemble(Mode(ReplicateMode.PRIMARY, offline=False, base_path=root), HordeModelReferenceSettings())
+    assert parts.store is not None
+    import_records(parts.store, read_path(LEGACY), actor="tests")
+    yield parts
+    parts.close()
+
+
+@pytest.fixture(scope="session")
+def store(parts: Parts) -> Store:
+    """The store under the service."""
+    assert parts.store is not None
+    return parts.store
+
+
+@pytest.fixture(scope="session")
+def client(parts: Parts) -> Iterator[httpx.Client]:
+    """An HTTP client of the running service."""
+    config = uvicorn.Config(create_app(parts), port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        yield client
+    server.should_exit = True
+    thread.join(timeout=20)
