@@ -83,12 +83,14 @@ __all__ = [*sorted(_MODULE_OF), "__version__"]  # noqa: PLE0604  (the table abov
 def __getattr__(name: str) -> object:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # not needed by an import that uses nothing
+    import gc
+    from importlib import import_module
 
     from horde_model_reference.bulk import bulk
 
-    with bulk():  # building the record classes makes very many objects
+    with bulk():
         value: object = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    gc.freeze()  # classes and schemas live as long as the process: no collection, also not the last, need walk them
     globals()[name] = value
     return value
 

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, ClassVar
 from horde_model_reference.backends.base import ModelReferenceBackend
 from horde_model_reference.domain.categories import Category, get_category_descriptor
 from horde_model_reference.domain.findings import JsonObject
-from horde_model_reference.domain.query import ModelQuery, build_cross_category_query
 from horde_model_reference.domain.records import GenericModelRecord
 from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID as HORDE
 from horde_model_reference.domain.source_ids import SourceSelector as Src
 from horde_model_reference.domain.validation import Records
-from horde_model_reference.errors import ConfigurationLocked, ReferenceUnavailable, UnknownCategory
+from horde_model_reference.errors import ConfigurationLocked, ModelNotFound, ReferenceUnavailable, UnknownCategory
 from horde_model_reference.forks import ForkLock
 from horde_model_reference.prefetch import DeferredPrefetchHandle, PrefetchStrategy, begin_prefetch
 from horde_model_reference.providers.base import ModelProvider
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from horde_model_reference.domain.metadata import CategoryMetadata
+    from horde_model_reference.domain.query import ModelQuery
 
 __all__ = ["DeferredPrefetchHandle", "ModelReferenceManager", "PrefetchStrategy"]
 
@@ -176,6 +176,26 @@ class ModelReferenceManager(TypedReads):
             return await self._reading.read_async(category, fresh=overwrite_existing, source=source)
         return None
 
+    def get_model_or_none(
+        self, category: Category, model_name: str, *, source: Src = HORDE
+    ) -> GenericModelRecord | None:
+        """Like `get_model`, None where there is no such model or category, or nobody who could tell."""
+        with suppress(ReferenceUnavailable, ModelNotFound, UnknownCategory):
+            return self._reading.model(category, model_name, source=source)
+        return None
+
+    async def get_model_async(self, category: Category, model_name: str, *, source: Src = HORDE) -> GenericModelRecord:
+        """Like `get_model`, without blocking the loop."""
+        return await self._reading.model_async(category, model_name, source=source)
+
+    async def get_model_or_none_async(
+        self, category: Category, model_name: str, *, source: Src = HORDE
+    ) -> GenericModelRecord | None:
+        """Like `get_model_or_none`, without blocking the loop."""
+        with suppress(ReferenceUnavailable, ModelNotFound, UnknownCategory):
+            return await self._reading.model_async(category, model_name, source=source)
+        return None
+
     def get_all_model_references(self, overwrite_existing: bool = False) -> dict[Category, Records]:
         """Every category that is reference data, `{}` for one that cannot be had. Those managed elsewhere (lora, ti)
         appear only where there are records of them."""
@@ -223,6 +243,8 @@ class ModelReferenceManager(TypedReads):
 
     def query_all(self, *, source: Src = HORDE) -> ModelQuery[GenericModelRecord]:
         """A query over all categories by the fields every record has, in one stable order."""
+        from horde_model_reference.domain.query import build_cross_category_query
+
         if source == HORDE:
             return build_cross_category_query(self.get_all_model_references())
         return build_cross_category_query(

@@ -48,6 +48,14 @@ class SourcedReference:
             return self.reference.model(category, name)
         return _found(self.read(category, source=source), category, name)
 
+    async def model_async(
+        self, category: Category, name: str, *, source: SourceSelector = HORDE_SOURCE_ID
+    ) -> GenericModelRecord:
+        """Like `model`, without blocking the loop."""
+        if source == HORDE_SOURCE_ID:
+            return await self.reference.model_async(category, name)
+        return _found(await self.read_async(category, source=source), category, name)
+
     def collect(
         self, category: Category, source: SourceSelector, *, fresh: bool = False
     ) -> dict[str, tuple[GenericModelRecord, str]]:

@@ -2,14 +2,14 @@
 
 `get_model_reference` itself is typed as `GenericModelRecord`, as documented: a `dict` of a subclass is no `dict` of the
 class. Everything here narrows: `manager.image_generation_models`, `get_model("image_generation", name)`,
-`query(MODEL_REFERENCE_CATEGORY.image_generation)`. What a category adds is one row in each table.
+`query(MODEL_REFERENCE_CATEGORY.image_generation)`; the `_or_none` and async forms of `get_model` do not. What a category
+adds is one row in each table.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
-from horde_model_reference.domain import query as q
 from horde_model_reference.domain import records as r
 from horde_model_reference.domain.categories import MODEL_REFERENCE_CATEGORY as C
 from horde_model_reference.domain.categories import find_category
@@ -17,6 +17,7 @@ from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID as HORDE
 from horde_model_reference.domain.source_ids import SourceSelector as Src
 
 if TYPE_CHECKING:
+    from horde_model_reference.domain import query as q
     from horde_model_reference.sourced_reference import SourcedReference
 
 __all__ = ["TypedReads"]
@@ -150,8 +151,10 @@ class TypedReads:
     def query(self, category: str, *, source: Src = ...) -> q.ModelQuery[Any]: ...
     def query(self, category: str, *, source: Src = HORDE) -> q.ModelQuery[Any]:
         """A query over the records of a category. Raises `UnknownCategory` (a `ValueError`), `ReferenceUnavailable`."""
+        from horde_model_reference.domain.query import build_query  # a start without queries need not load them
+
         known = find_category(category)
         if source == HORDE:
-            return q.build_query(self._reading.read(known), r.get_record_type_for_category(known))
+            return build_query(self._reading.read(known), r.get_record_type_for_category(known))
         found = list(self._reading.collect(known, source).values())
-        return q.build_query(found, r.get_record_type_for_category(known))
+        return build_query(found, r.get_record_type_for_category(known))

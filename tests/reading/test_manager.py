@@ -155,7 +155,14 @@ def test_a_mock_with_this_spec_sees_every_documented_name() -> None:
     """The names are attributes of the class, and the async ones are seen to be async."""
     mock = MagicMock(spec=ModelReferenceManager)
     names = [n for n in dir(ModelReferenceManager) if n.startswith(("get_", "query", "is_warm", "warm", "register"))]
-    assert {"query", "query_all", "get_model", "get_model_reference", "get_all_model_references_or_none"} <= set(names)
+    assert {
+        "query",
+        "query_all",
+        "get_model",
+        "get_model_or_none",
+        "get_model_or_none_async",
+        "get_model_reference",
+    } <= set(names)
     for name in (*names, "image_generation_models", "deferred_prefetch_handle", "backend", "offline"):
         assert hasattr(mock, name), name
     assert inspect.iscoroutinefunction(mock.get_model_reference_async)
@@ -270,6 +277,30 @@ def test_every_read_has_its_four_forms(root: Path) -> None:
         manager.get_raw_model_reference_json("nonsense")
     with pytest.raises(ValueError, match="nonsense"):
         manager.query("nonsense")
+
+
+def test_one_model_has_its_four_forms(root: Path) -> None:
+    """A missing model, a missing category and an unknown one are None or the documented `RuntimeError`."""
+    manager = ModelReferenceManager(base_path=root, offline=True, replicate_mode="REPLICA")
+    mine = StaticModelProvider.from_raw("mine", {"esrgan": {"C": {"name": "C"}}})
+    manager.register_provider(mine)
+
+    async def forms(category: str, name: str, source: str = "horde") -> tuple[object, ...]:
+        found = await manager.get_model_or_none_async(category, name, source=source)
+        return manager.get_model_or_none(category, name, source=source), found
+
+    record = manager.get_model("esrgan", "A")
+    assert record is manager.get_model_reference("esrgan")["A"] is asyncio.run(manager.get_model_async("esrgan", "A"))
+    assert asyncio.run(forms("esrgan", "A")) == (record, record)
+    assert asyncio.run(forms("esrgan", "C", "mine")) == (manager.get_model("esrgan", "C", source="mine"),) * 2
+    for category, name in (("esrgan", "a"), ("lora", "A"), ("nonsense", "A")):
+        assert asyncio.run(forms(category, name)) == (None, None)
+        with pytest.raises(RuntimeError):
+            manager.get_model(category, name)
+        with pytest.raises(RuntimeError):
+            asyncio.run(manager.get_model_async(category, name))
+    with pytest.raises(ValueError, match="nobody"):
+        manager.get_model_or_none("esrgan", "A", source="nobody")
 
 
 def test_reading_everything(root: Path) -> None:
