@@ -2,8 +2,8 @@
 
 `get_model_reference` itself is typed as `GenericModelRecord`, as documented: a `dict` of a subclass is no `dict` of the
 class. Everything here narrows: `manager.image_generation_models`, `get_model("image_generation", name)`,
-`query(MODEL_REFERENCE_CATEGORY.image_generation)`; the `_or_none` and async forms of `get_model` do not. What a category
-adds is one row in each table.
+`query(MODEL_REFERENCE_CATEGORY.image_generation)`; the `_or_none` and async forms of `get_model` do not. What a
+category adds is one row in each table.
 """
 
 from __future__ import annotations
