@@ -20,7 +20,7 @@ _PREFIXES = ("HORDE_MODEL_REFERENCE_", "HORDE_GITHUB_SYNC_", "GITHUB_APP_")
 _NAMES = """
     AIWORKER_CACHE_HOME AI_HORDE_TESTING AI_HORDE_URL GITHUB_INSTALLATION_ID GITHUB_PROXY_URL_BASE GITHUB_TOKEN
     HORDELIB_CI_ONGOING HORDE_SDK_TESTING HORDE_URL LOGS_FOLDER RATINGS_URL TESTS_ONGOING
-""".split()  # noqa: SIM905  (a list of words is read more easily than one a line)
+""".split()
 
 
 def select(environment: Mapping[str, str]) -> Mapping[str, str]:

@@ -322,9 +322,9 @@ class HordeModelReferenceSettings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the signature is pydantic-settings')
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the captured environment; neither `.env` files nor `os.environ` as it is now."""
         return init_settings, _CapturedSource(settings_cls)
@@ -338,7 +338,7 @@ class _CapturedSource(EnvSettingsSource):
         given = ((name.lower(), value) for name, value in captured().items())
         self.env_vars = dict(sorted(given, key=lambda pair: pair[0].count("__")))  # a whole group, then its fields
 
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ARG002
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """Groups are decoded; lists, and what is no object, are left to validation, which names the variable."""
         is_group = get_origin(field.annotation) is not list and value.lstrip().startswith("{")
         try:

@@ -63,9 +63,7 @@ def _shared() -> Iterator[SettingRow]:
         yield _row(path[0].upper(), path, field, getattr(environment, path[0]), origin, "environment", heading)
 
 
-def _row(  # noqa: PLR0913  (the columns of the table)
-    env: str, path: Path, field: FieldInfo, value: object, origin: Origin, group: str, heading: str
-) -> SettingRow:
+def _row(env: str, path: Path, field: FieldInfo, value: object, origin: Origin, group: str, heading: str) -> SettingRow:
     name = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
     extra = field.json_schema_extra
     return SettingRow(

@@ -187,7 +187,7 @@ def comparison(path: Path, operation: str, value: object) -> Predicate:
 def _as_choices(path: Path, values: object) -> tuple[object, ...]:
     if isinstance(values, str | bytes):
         reason = f"{'__'.join(path)}: 'in' needs a list of values, not the string {values!r}"
-        raise ValueError(reason)  # noqa: TRY004  (the contract's class)
+        raise ValueError(reason)
     if not isinstance(values, Iterable):
         raise TypeError(f"{'__'.join(path)}: 'in' needs a list of values, not {values!r}")
     return tuple(value.answer if isinstance(value, Constant) else value for value in values)

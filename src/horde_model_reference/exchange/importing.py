@@ -44,7 +44,7 @@ class ImportReport:
         (self.unchanged if event is None else counters[event.operation])[category] += 1
 
 
-def import_records(  # noqa: PLR0913  (each is one decision of the person who imports)
+def import_records(
     store: Store,
     incoming: Incoming,
     *,

@@ -159,7 +159,7 @@ def _category_of(path: Path) -> Category | None:
     return None
 
 
-def _either(  # noqa: PLR0913  (what is known of one file)
+def _either(
     incoming: Incoming,
     category: Category,
     path: Path,

@@ -37,9 +37,7 @@ from horde_model_reference.formats.legacy_fields import (
 
 __all__ = ["COLUMNS", "LegacyCsv", "text_db", "with_groups"]
 
-COLUMNS = tuple(
-    "name parameters_bn display_name url baseline description style tags instruct_format settings".split()  # noqa: SIM905
-)
+COLUMNS = tuple("name parameters_bn display_name url baseline description style tags instruct_format settings".split())
 """The columns of the repository's file; further ones are written after them where an entry has them."""
 
 _MOST_BILLIONS = 10**6

@@ -87,7 +87,7 @@ class ModelProviderRegistry:
             if not isinstance(record, record_type):
                 found, wanted = type(record).__name__, record_type.__name__
                 reason = f"source {source_id}: {category}/{name} is a {found}, not a {wanted}"
-                raise RuntimeError(reason)  # noqa: TRY004  (the contract's class)
+                raise RuntimeError(reason)
             checked[name] = record
         return checked
 

@@ -23,7 +23,7 @@ class UnitOfWork(Protocol):
     def entries(self, category: Category, *, kind: Kind = Kind.RECORD) -> dict[str, Entry]:
         """All of a category, in order; read at once, so that many `put`s cost no query each."""
 
-    def put(  # noqa: PLR0913  (one record has this many facts)
+    def put(
         self,
         category: Category,
         name: str,

@@ -54,7 +54,7 @@ class SqlUnitOfWork:
         found = [(key[2], entry) for key, entry in self._seen.items() if entry is not None and key[:2] == mine]
         return dict(sorted(found, key=lambda item: item[1].position))
 
-    def put(  # noqa: PLR0913  (one record has this many facts)
+    def put(
         self,
         category: Category,
         name: str,
