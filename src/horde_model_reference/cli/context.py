@@ -1,0 +1,221 @@
+"""What a command works on: the data root, the settings, and the parts that they lead to, each made on first use.
+
+`Session.reads_store` is the one place that decides what commands read:
+
+* the store, where REPLICATE_MODE is PRIMARY, a database is named, or there is one under the root;
+* else what a REPLICA reads: its PRIMARY, then the files under the root, then the starter catalogue;
+* with `--offline` the same without the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from horde_model_reference.errors import RevisionUnknown, StoreUnavailable
+
+if TYPE_CHECKING:
+    from horde_model_reference.domain.events import Entry
+    from horde_model_reference.domain.validation import Records
+    from horde_model_reference.settings import HordeModelReferenceSettings
+    from horde_model_reference.stores.base import Store
+    from horde_model_reference.wiring import Parts
+
+__all__ = [
+    "At",
+    "CategoryArgument",
+    "CategoryChoice",
+    "CategoryOption",
+    "Session",
+    "StoreAt",
+    "complete",
+    "require_path",
+]
+
+_SQLITE = "sqlite:///"
+_REVISION = re.compile(r"[0-9]{1,18}\Z")
+
+
+def complete(incomplete: str) -> list[str]:
+    """Categories for the shell's completion."""
+    from horde_model_reference.domain.categories import get_all_registered_categories
+
+    return [category for category in get_all_registered_categories() if category.startswith(incomplete)]
+
+
+CategoryArgument = Annotated[
+    str, typer.Argument(help="A category, for example image_generation.", autocompletion=complete)
+]
+CategoryChoice = Annotated[
+    str | None, typer.Argument(help="A category; default: all of them.", autocompletion=complete)
+]
+CategoryOption = Annotated[str | None, typer.Option(help="Only this category.", autocompletion=complete)]
+At = Annotated[str, typer.Option(metavar="REVISION|TIME", help="As it was then; needs a store. Default: now.")]
+
+
+@dataclass
+class Session:
+    """One run of the program: what the common options say, and what was built from it."""
+
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Data root; default: horde_model_reference in AIWORKER_CACHE_HOME.", show_default=False),
+    ] = None
+    database: Annotated[
+        str | None, typer.Option(metavar="URL", help="Database of the store; default: one file under the data root.")
+    ] = None
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False
+    creates_store: bool = field(default=False, init=False)
+    takes_over: bool = field(default=True, init=False)
+
+    @cached_property
+    def settings(self) -> HordeModelReferenceSettings:
+        """The settings of the environment, with the database of the command line. Raises `SettingsInvalid`."""
+        from horde_model_reference.settings import HordeModelReferenceSettings, get_settings
+
+        settings = get_settings()  # also where a database is given: it words what is wrong in the environment
+        return settings if self.database is None else HordeModelReferenceSettings(database_url=self.database)
+
+    @cached_property
+    def data_root(self) -> Path:
+        """The folder of the store, the mirror and what a replica remembers."""
+        from horde_model_reference.path_consts import horde_model_reference_paths
+
+        return (self.root or horde_model_reference_paths.base_path).absolute()
+
+    @property
+    def reads_store(self) -> bool:
+        """Whether this machine owns a store, which is then what is read; see the module."""
+        return self.creates_store or self.settings.replicate_mode == "PRIMARY" or self.has_store
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a database already."""
+        from horde_model_reference.wiring import database_address
+
+        address = database_address(self.data_root, self.settings)
+        return not address.startswith(_SQLITE) or Path(address.removeprefix(_SQLITE)).is_file()
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the network is left out, by the option or the setting."""
+        return self.offline or self.settings.offline
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The reading object and what is behind it."""
+        from horde_model_reference.settings import ReplicateMode
+        from horde_model_reference.wiring import Mode, assemble
+
+        if self.reads_store:
+            mode = Mode(ReplicateMode.PRIMARY, False, self.data_root, takes_over=self.takes_over)
+            return assemble(mode, self.settings)
+        return assemble(Mode(ReplicateMode.REPLICA, self.is_offline, self.data_root), self.settings)
+
+    def store(self, *, create: bool = False) -> Store:
+        """The store. Raises `StoreUnavailable` where there is none and none shall be made."""
+        self.creates_store |= create
+        if not self.reads_store:
+            raise StoreUnavailable(str(self.data_root), "holds no store yet; begin with: hmr import PATH")
+        assert self.parts.store is not None
+        return self.parts.store
+
+    def store_at(self, point: str, *categories: str) -> StoreAt:
+        """The store at a revision, an ISO 8601 time (UTC unless it says otherwise) or `head`, narrowed to categories.
+
+        Raises `RevisionUnknown`.
+        """
+        from horde_model_reference.domain.categories import find_category
+
+        store = self.store()
+        return StoreAt(store, _revision_of(store, point), tuple(map(find_category, categories)))
+
+    def records(self, category: str) -> Records:
+        """The records of a category. Raises `UnknownCategory`, `ReferenceUnavailable`."""
+        from horde_model_reference.domain.categories import find_category
+
+        return self.parts.reference.read(find_category(category))
+
+    def all_records(self) -> dict[str, Records]:
+        """Every category that could be read, in their order. Raises `ReferenceUnavailable` where none could."""
+        reference = self.parts.reference
+        asyncio.run(reference.warm_async())  # all at once: a PRIMARY that does not answer costs one deadline
+        return {category: records for category, records in reference.held().items() if records is not None}
+
+    def doubts(self) -> list[str]:
+        """What a reader of the output must know: that it did not come from where it should have."""
+        if "parts" not in vars(self) or self.reads_store or self.is_offline or not self.settings.primary_api_url:
+            return []
+        primary = self.settings.primary_api_url.rstrip("/")
+        sources = dict.fromkeys(held.source for held in self.parts.reference.status())
+        return [f"{primary} did not answer; this is what {s} has" for s in sources if not s.startswith(primary)]
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        if "parts" in vars(self):
+            self.parts.close()
+
+
+@dataclass(frozen=True)
+class StoreAt:
+    """A store at one revision, narrowed to some categories (all, where none are named); what exporting asks for."""
+
+    store: Store
+    revision: int
+    categories: tuple[str, ...] = ()
+
+    def head(self) -> int:
+        """The revision."""
+        return self.revision
+
+    def counts(self) -> dict[str, int]:
+        """How many records each category had; without a choice, of those that had any."""
+        from horde_model_reference.domain.categories import get_all_registered_categories
+
+        counts = {each: len(self.entries(each)) for each in self.categories or get_all_registered_categories()}
+        return {category: count for category, count in counts.items() if count or self.categories}
+
+    def entries(self, category: str) -> dict[str, Entry]:
+        """The records of a category then, with their origins, in order."""
+        if self.revision == self.store.head():
+            return self.store.entries(category)
+        from horde_model_reference.domain.events import Replay
+
+        replay = Replay()
+        for event in takewhile(lambda event: event.revision <= self.revision, self.store.events(category=category)):
+            replay.apply(event)
+        found = sorted(replay.entries.items(), key=lambda item: item[1].position)
+        return {name: entry for (_, _, name), entry in found}
+
+
+def _revision_of(store: Store, point: str) -> int:
+    head = store.head()
+    if point == "head":
+        return head
+    if _REVISION.match(point):
+        if int(point) > head:
+            raise RevisionUnknown(int(point), head)
+        return int(point)
+    try:
+        moment = datetime.fromisoformat(point)
+    except ValueError:
+        text = f"{point!r} is no revision and no time; write for example 42, 2026-11-23, 2026-11-23T12:00Z or head"
+        raise typer.BadParameter(text) from None
+    return store.revision_at(int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
+
+
+def require_path(path: Path) -> Path:
+    """The path, if there is something. Raises `FileNotFoundError`."""
+    if not path.exists():
+        raise FileNotFoundError(2, "there is no such file or folder", str(path))
+    return path

@@ -1,0 +1,196 @@
+"""The program: its commands, the options that all share, and which error is which exit code.
+
+A command is a function of a `Session` and its own words that prints and gives back an exit code. What it raises is told
+in one line here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from horde_model_reference import __version__, errors
+from horde_model_reference.cli import health, reading, serving, storing
+from horde_model_reference.cli.context import Session
+from horde_model_reference.cli.output import tell
+
+__all__ = ["app", "main"]
+
+_UNEXPECTED, _INTERRUPTED, _BROKEN_PIPE = 70, 130, 141
+_CODES: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
+    ((errors.UnknownCategory, errors.ModelNotFound, errors.RevisionUnknown, FileNotFoundError), 3),
+    ((errors.MalformedInput, errors.UnsafeName), 4),
+    ((errors.StoreError, errors.SourceUnavailable, errors.ReferenceUnavailable, OSError), 5),
+    ((errors.HordeModelReferenceError,), 2),
+)
+_ADVICE: tuple[tuple[type[Exception], str], ...] = (
+    (errors.StoreCorrupt, "move the file away and import again, or restore a backup; `hmr doctor` looks closer"),
+    (errors.ReferenceUnavailable, "`hmr status` shows what this machine reads, --offline leaves the network out"),
+    (errors.SettingsInvalid, "correct the environment variable; docs/configuration.md lists them all"),
+    (errors.UnknownCategory, "`hmr list` shows the categories"),
+)
+_EXIT_CODES = """\b
+Exit codes:
+  0    done, and nothing is wrong
+  1    done, and something was found: differences, faults, records set aside
+  2    the words, options or settings cannot be used, or an extra is missing
+  3    no such category, model, revision or file
+  4    the input cannot be read
+  5    the store, a source or the disk is not available
+  70   a defect of this program; --traceback shows where
+  130  interrupted
+  141  the reader of the output went away
+"""
+_COMMANDS: tuple[tuple[str, Callable[..., int], tuple[str, ...]], ...] = (
+    ("import", storing.import_, ("--starter", "../legacy --dry-run", 'all.bundle.json --prune --note "restored"')),
+    ("export", storing.export, ("./legacy --format legacy --category clip", "--bundle all.json --at 2026-11-01")),
+    ("list", reading.list_, ("", "image_generation --limit 20")),
+    ("show", reading.show, ("image_generation Deliberate", "clip ViT-L/14 --json --at 2026-11-01")),
+    ("query", reading.query, reading.QUERIES),
+    ("stats", reading.stats, ("", "image_generation --json")),
+    ("validate", health.validate, ("../legacy", "stable_diffusion.json --strict")),
+    ("diff", storing.diff, ("2100", "2026-11-01 head --category image_generation", "./before ./after --json")),
+    ("log", storing.log, ("", "--since 2000 --category image_generation --limit 100")),
+    ("verify", storing.verify, ("",)),
+    ("config", health.config, ("--changed", "--all --json")),
+    ("status", health.status, ("", "--offline --json")),
+    ("doctor", health.doctor, ("", "--offline")),
+    ("serve", serving.serve, ("", "--host 0.0.0.0 --port 8080 --root /srv/horde_model_reference")),
+    ("demo", serving.demo, ("", "--data ../legacy --port 19800")),
+)
+_WITHOUT_JSON = ("serve", "demo")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"hmr {__version__}")
+        raise typer.Exit
+
+
+def hmr(
+    _session: Session,
+    version: Annotated[  # noqa: ARG001  (its callback does it)
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> int:
+    """The registry of AI model metadata for the AI Horde.
+
+    Commands read the store of this machine if it has one: a database that is named, one under the data root, or
+    REPLICATE_MODE=PRIMARY. Otherwise they read what a worker here would: the PRIMARY over HTTP, then the files under
+    the data root, then the starter catalogue of the package. --offline leaves the network out.
+
+    The common options may stand before or after the command.
+    """
+    return 0
+
+
+def _face(function: Callable[..., int], *without: str) -> Callable[..., None]:
+    """The function as typer shall see it: without the session, with the common options, its errors told."""
+    common = [p for p in signature(Session, eval_str=True).parameters.values() if p.name not in without]
+    _, *own = signature(function, eval_str=True).parameters.values()
+    context_word = Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
+    def face(context: typer.Context, **words: object) -> None:
+        session: Session = context.obj or Session()
+        context.obj = session
+        for word in common:  # what stands after the command is stronger than what stands before it
+            setattr(session, word.name, words.pop(word.name) or getattr(session, word.name))
+        if code := _code_of(session, lambda: function(session, **words)):
+            raise typer.Exit(code)
+
+    face.__doc__ = function.__doc__
+    parameters = [context_word, *(p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *common))]
+    vars(face)["__signature__"] = Signature(parameters)
+    return face
+
+
+def _code_of(session: Session, command: Callable[[], int]) -> int:
+    """Run the command; what it raises is told in words and becomes its exit code."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        for doubt in session.doubts():
+            tell(f"hmr: {doubt}")
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except KeyboardInterrupt:
+        tell("hmr: interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is quiet
+        return _BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001  (the last one before the user)
+        if session.traceback:
+            traceback.print_exception(error)
+        return _tell_error(error)
+    finally:
+        session.close()
+    return code
+
+
+def _tell_error(error: Exception) -> int:
+    code = next((code for kinds, code in _CODES if isinstance(error, kinds)), _UNEXPECTED)
+    if code == _UNEXPECTED:
+        tell(f"hmr: unexpected {type(error).__name__}: {error}")
+        tell("  this is a defect; run it again with --traceback and report what that shows")
+        return code
+    lines = [*_worded(error).splitlines(), *getattr(error, "__notes__", ())]
+    if isinstance(error, errors.UnknownCategory) and (close := get_close_matches(error.category, error.known)):
+        lines.append(f"Did you mean {', '.join(close)}?")
+    lines += [advice for kind, advice in _ADVICE if isinstance(error, kind)]
+    tell("hmr: " + lines[0])
+    for line in lines[1:]:
+        tell("  " + line)
+    return code
+
+
+def _worded(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename2 or error.filename
+        return f"{place}: {error.strerror}" if place else error.strerror
+    return str(error) or type(error).__name__
+
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+app.callback(epilog=_EXIT_CODES)(_face(hmr))
+for _name, _function, _examples in _COMMANDS:
+    _epilog = "\n".join(["\b", "Examples:", *(f"  hmr {_name} {words}" for words in _examples)])
+    app.command(_name, epilog=_epilog)(_face(_function, *(["as_json"] if _name in _WITHOUT_JSON else [])))
+
+
+class _OnStandardError(logging.Handler):
+    """Shows what the library warns of; a value that a vocabulary does not know yet is `validate`'s to report."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name != "horde_model_reference":
+            tell(f"hmr: {record.getMessage()}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives back the exit code and never raises for what went wrong."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # the shell closed it: `>&-`
+            setattr(sys, name, io.StringIO())
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no reason to fail
+    called = Path(sys.argv[0]).name
+    library, handler = logging.getLogger("horde_model_reference"), _OnStandardError(logging.WARNING)
+    library.addHandler(handler)
+    try:
+        app(args=arguments, prog_name=called if called == "horde-model-reference" else "hmr")
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
+    finally:
+        library.removeHandler(handler)
+    return 0

@@ -1,0 +1,132 @@
+"""How commands print: tables on a terminal, plain aligned text in a pipe, JSON or CSV where asked.
+
+Nothing that comes out of a record can move the cursor or turn text around: what is not printable is shown escaped.
+Values are rounded for eyes only on a terminal; a pipe gets them as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+__all__ = ["Table", "at_time", "print_csv", "print_json", "say", "tell", "working"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of JSON values under column names; `title` stands above it on a terminal only."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    title: str = ""
+
+    def as_objects(self) -> list[dict[str, object]]:
+        """One object a row."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def print(self, as_json: bool = False, value: object = None) -> None:
+        """Print it for people; or `value` as JSON, where there is none one object a row."""
+        if as_json:
+            print_json(self.as_objects() if value is None else value)
+        elif sys.stdout.isatty():
+            _print_rich(self)
+        else:
+            _print_plain(self)
+
+
+def print_json(value: object) -> None:
+    """Indented JSON on standard output."""
+    from horde_model_reference.formats.json_codec import encode_pretty
+
+    _write(encode_pretty(value).decode())
+
+
+def print_csv(table: Table) -> None:
+    """Comma separated values with a header; lists and objects as JSON, nothing for null."""
+    page = io.StringIO()
+    csv.writer(page, lineterminator="\n").writerows([table.columns, *(map(_text, row) for row in table.rows)])
+    _write(page.getvalue())
+
+
+def say(text: str) -> None:
+    """A line for people on standard output."""
+    print(_printable(text))
+
+
+def tell(text: str) -> None:
+    """A line about the work itself, on standard error."""
+    print(_printable(text), file=sys.stderr)
+
+
+def at_time(milliseconds: float) -> str:
+    """Unix milliseconds as ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextmanager
+def working(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """A progress bar on standard error, where that is a terminal; call what it gives once a step.
+
+    Without a total, for work whose length nobody knows, it is only a sign of life.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
+def _print_plain(table: Table) -> None:
+    lines = [table.columns, *([_printable(_text(value)) for value in row] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(map(str.ljust, line, widths)).rstrip())
+
+
+def _print_rich(table: Table) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(title=table.title or None, box=SIMPLE_HEAD, title_justify="left")
+    for place, column in enumerate(table.columns):
+        kinds = {type(row[place]) for row in table.rows if row[place] is not None}
+        numeric = kinds and kinds <= {int, float}
+        shown.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(Text(_printable(text)) for text in map(_rounded, table.columns, row)))
+    Console().print(shown)
+
+
+def _rounded(column: str, value: object) -> str:
+    if column.endswith("_bytes") and isinstance(value, int | float):
+        from rich.filesize import decimal
+
+        return decimal(int(value), precision=2)
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    from horde_model_reference.formats.json_codec import encode
+
+    return encode(value).decode()
+
+
+def _write(text: str) -> None:
+    """For programs as it is; for eyes line by line without what could deceive them."""
+    sys.stdout.write("\n".join(map(_printable, text.split("\n"))) if sys.stdout.isatty() else text)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -1,0 +1,300 @@
+"""`list`, `show`, `query` and `stats`: what this machine reads."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+
+import typer
+
+from horde_model_reference.cli.context import At, CategoryArgument, CategoryChoice, Session
+from horde_model_reference.cli.output import Table, at_time, print_csv, tell
+from horde_model_reference.errors import MalformedInput, ModelNotFound
+
+if TYPE_CHECKING:
+    from horde_model_reference.domain.findings import JsonObject, JsonValue
+    from horde_model_reference.domain.predicates import Predicate
+    from horde_model_reference.domain.query import ModelQuery
+    from horde_model_reference.domain.records import GenericModelRecord
+    from horde_model_reference.domain.validation import Records
+
+__all__ = ["QUERIES", "category_rows", "list_", "query", "show", "stats"]
+
+QUERIES = (
+    "image_generation baseline=stable_diffusion_xl nsfw=false tags=anime",
+    "image_generation size_on_disk_bytes__lt=4e9 --sort -size_on_disk_bytes,name --limit 10",
+    "text_generation parameters_count__gte=7e9 --columns name,parameters_count --csv",
+    "all name__contains=XL --json",
+)
+"""Examples for the help of `query`."""
+
+_EVERY = "all"
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}\Z")
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_BEST = ("name", "baseline", "controlnet_style", "style", "parameters_count", "nsfw", "version", "size_on_disk_bytes")
+_COUNTED = ("baseline", "style", "controlnet_style", "nsfw", "inpainting", "quantization", "tags")
+_TOP = 12
+_FACTS = (
+    "category",
+    "domain",
+    "purpose",
+    "records",
+    "source",
+    "revision",
+    "set_aside",
+    "fault",
+    "changed",
+    "age_seconds",
+)
+_NOT_READ = (0, None, None, 0, "cannot be had")
+
+Limit = Annotated[int | None, typer.Option(min=1, help="At most that many.")]
+Offset = Annotated[int, typer.Option(min=0, help="Without the first so many.")]
+
+
+def list_(session: Session, category: CategoryChoice = None, limit: Limit = None, offset: Offset = 0) -> int:
+    """The categories with how many records each has, or the models of one category."""
+    if category is None:
+        columns = ["category", "domain", "purpose", "records", "revision", "source"]
+        session.all_records()
+        rows = [[row[column] for column in columns] for row in category_rows(session)]
+    else:
+        records = list(session.records(category).values())
+        columns = _columns_of(type(records[0])) if records else ["name"]
+        rows = _rows_of(records, columns)
+    shown = rows[offset:][:limit]
+    Table(columns, shown, category or "Categories").print(session.as_json)
+    if len(shown) < len(rows):
+        tell(f"{len(shown)} of {len(rows)} shown")
+    return 0
+
+
+def show(
+    session: Session,
+    category: CategoryArgument,
+    name: Annotated[str, typer.Argument(help="The model, exactly as `list` writes it.")],
+    at: At = "",
+    legacy: Annotated[bool, typer.Option("--legacy", help="In the format of the two GitHub repositories.")] = False,
+) -> int:
+    """One record, field by field."""
+    document = _document(session, category, name, at, legacy)
+    Table(["field", "value"], list(_flat(document)), f"{category}: {name}").print(session.as_json, document)
+    return 0
+
+
+def query(
+    session: Session,
+    category: CategoryArgument,
+    filters: Annotated[
+        list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Conditions, as told above.")
+    ] = None,
+    sort: Annotated[str, typer.Option(help="Fields to order by, comma separated; a leading - turns one round.")] = "",
+    columns: Annotated[str, typer.Option(help="Fields to print, comma separated; a__b reaches into nested ones.")] = "",
+    limit: Limit = None,
+    offset: Offset = 0,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma separated values.")] = False,
+) -> int:
+    """The models of a category for which all filters hold; the category `all` means every one.
+
+    A filter is FIELD=VALUE, or FIELD__OP=VALUE with gt, gte, lt, lte, ne, in or contains. A list field such as tags
+    holds its VALUE. `in` takes several values with commas between. `none` is a missing value. a__b reaches into
+    a nested field.
+
+    With --json and no --columns, whole records.
+    """
+    from horde_model_reference.domain.record_fields import parse_path
+
+    selection, record_type = _selection(session, category)
+    selection = selection.where(*(_condition(record_type, text) for text in filters or ()))
+    if sort:
+        selection = selection.order_by(*_names(sort))
+    chosen = _names(columns) or _columns_of(record_type) + ["record_type"] * (category == _EVERY)
+    for name in chosen:
+        parse_path(record_type, name)  # before anything is printed
+    try:
+        everything = selection.to_list()
+    except TypeError as error:
+        raise typer.BadParameter(str(error)) from None
+    found = everything[offset:][:limit]
+    table = Table(chosen, _rows_of(found, chosen), category)
+    if as_csv:
+        print_csv(table)
+    else:
+        whole = None if columns else [record.model_dump(mode="json", by_alias=True) for record in found]
+        table.print(session.as_json, whole)
+    if len(found) < len(everything):
+        tell(f"{len(found)} of {len(everything)} shown")
+    return 0
+
+
+def stats(session: Session, category: CategoryChoice = None) -> int:
+    """Counts: of all categories, or inside one by baseline, style, tag, download host and so on."""
+    if category is not None:
+        records = session.records(category)
+        table = Table(["of", "value", "records"], list(_counted(records)), category)
+    else:
+        columns = ["category", "records", "nsfw", "files", "without_hash", "size_on_disk_bytes"]
+        table = Table(columns, [_totals(each, records) for each, records in session.all_records().items()])
+    table.print(session.as_json)
+    return 0
+
+
+def _columns_of(record_type: type[GenericModelRecord]) -> list[str]:
+    """The columns that tell the models of a class apart best."""
+    return [name for name in _BEST if name in record_type.model_fields]
+
+
+def _rows_of(records: Iterable[GenericModelRecord], columns: Iterable[str]) -> list[list[object]]:
+    return [[_cell(record, column) for column in columns] for record in records]
+
+
+def _cell(record: GenericModelRecord, column: str) -> object:
+    """The value of a (nested) field, None where the path ends early."""
+    from pydantic_core import to_jsonable_python
+
+    from horde_model_reference.domain.record_fields import parse_path, reader
+
+    try:
+        return to_jsonable_python(reader(parse_path(type(record), column))(record))
+    except MalformedInput:
+        return None
+
+
+def category_rows(session: Session) -> list[dict[str, object]]:
+    """What is known of each category, of those read and of those that cannot be had."""
+    from horde_model_reference.domain.categories import get_all_registered_categories
+
+    held, now, rows = {each.category: each for each in session.parts.reference.status()}, time.time(), []
+    for category, kind in get_all_registered_categories().items():
+        if kind.managed_elsewhere:
+            continue
+        each, moved = held.get(category), session.parts.last_updated(category)
+        read = (each.records, each.source, each.revision, len(each.set_aside), each.fault) if each else _NOT_READ
+        when = (at_time(moved * 1000), int(now - moved)) if moved else (None, None)
+        rows.append(dict(zip(_FACTS, (category, kind.domain, kind.purpose, *read, *when), strict=True)))
+    return rows
+
+
+def _document(session: Session, category: str, name: str, at: str, legacy: bool) -> JsonObject:
+    from horde_model_reference.domain.events import Entry
+    from horde_model_reference.exchange.exporting import legacy_entries
+    from horde_model_reference.formats.json_codec import decode_object, encode
+
+    if at or (legacy and session.reads_store):
+        entries = session.store_at(at or "head", category).entries(category)
+    else:
+        documents = session.parts.reference.raw(category)
+        entries = {key: Entry(0, 0, encode(document).decode()) for key, document in documents.items()}
+    if name not in entries:
+        folded = {each.casefold(): each for each in entries}
+        close = get_close_matches(name.casefold(), folded)
+        raise ModelNotFound(name, category, tuple(folded[each] for each in close))
+    if legacy:
+        return legacy_entries(category, {name: entries[name]})[name]
+    return decode_object(entries[name].document, where=name)
+
+
+def _flat(value: JsonValue, path: str = "") -> Iterator[tuple[str, JsonValue]]:
+    """(path, value) of everything in a document that is neither an object nor a list of such."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        for number, inner in enumerate(value):
+            yield from _flat(inner, f"{path}[{number}]")
+    else:
+        yield path, value
+
+
+def _totals(category: str, records: Records) -> list[object]:
+    files = [file for record in records.values() for file in record.config.download]
+    without = sum(file.sha256sum in ("", "FIXME") for file in files)
+    nsfw = sum(bool(getattr(record, "nsfw", False)) for record in records.values())
+    size = sum(getattr(record, "size_on_disk_bytes", None) or 0 for record in records.values())
+    return [category, len(records), nsfw, len(files), without, size]
+
+
+def _counted(records: Records) -> Iterator[tuple[str, object, int]]:
+    from horde_model_reference.domain.differences import host_of
+
+    yield "records", None, len(records)
+    counts: dict[str, Counter[object]] = {name: Counter() for name in (*_COUNTED, "host")}
+    for record in records.values():
+        for name in _COUNTED:
+            value = getattr(record, name, None)
+            counts[name].update(value if isinstance(value, list) else [value])
+        counts["host"].update({host_of(file.file_url) for file in record.config.download})
+    for of, counter in counts.items():
+        known = [(value, count) for value, count in counter.most_common() if value is not None]
+        yield from ((of, value, count) for value, count in known[:_TOP])
+        if len(known) > _TOP:
+            yield of, f"({len(known) - _TOP} others)", sum(count for _, count in known[_TOP:])
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _selection(session: Session, category: str) -> tuple[ModelQuery[Any], type[GenericModelRecord]]:
+    from horde_model_reference.domain.query import build_cross_category_query, build_query
+    from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
+
+    if category == _EVERY:
+        return build_cross_category_query(session.all_records()), GenericModelRecord
+    records, record_type = session.records(category), get_record_type_for_category(category)
+    return build_query(records, record_type), record_type
+
+
+def _condition(record_type: type[GenericModelRecord], text: str) -> Predicate:
+    """A filter as a predicate. Raises `UnknownField`, which names the close ones."""
+    from horde_model_reference.domain.predicates import OPERATORS, comparison
+    from horde_model_reference.domain.record_fields import parse_path
+
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise typer.BadParameter(f"{text!r} is no filter; write FIELD=VALUE, for example nsfw=false")
+    field, _, operation = name.rpartition("__")
+    if not field or operation not in OPERATORS:
+        field, operation = name, "eq"
+    path = parse_path(record_type, field)
+    kinds = _kinds(record_type.model_fields[path[0]].annotation) if len(path) == 1 else frozenset()
+    several = operation in ("in", "not_in")
+    values = [_value(field, kinds, part) for part in (value.split(",") if several else [value])]
+    if list in kinds and operation in ("eq", "ne", "in", "not_in") and values != [None]:
+        held = reduce(or_, (comparison(path, "contains", each) for each in values))
+        return ~held if operation in ("ne", "not_in") else held
+    return comparison(path, operation, values if several else values[0])
+
+
+def _kinds(annotation: object) -> frozenset[object]:
+    """The plain types that a field's annotation allows; of a list, `list` and those of its elements."""
+    origin = get_origin(annotation)
+    inner = [_kinds(argument) for argument in get_args(annotation)]
+    own = frozenset({origin}) if origin in (list, dict) else frozenset()
+    return own.union(*inner) if inner else frozenset({annotation})
+
+
+def _value(field: str, kinds: frozenset[object], text: str) -> object:
+    """The text as what the field holds; in a nested one, whose type nobody declared, as what it looks like."""
+    word = text.strip().lower()
+    if word in ("none", "null"):
+        return None
+    if any(isinstance(kind, type) and issubclass(kind, str) for kind in kinds):
+        return text
+    if bool in kinds and word not in _TRUTH:
+        raise typer.BadParameter(f"{field} is true or false, not {text!r}")
+    if bool in kinds or (word in ("true", "false") and not kinds):
+        return _TRUTH[word]
+    try:
+        return int(word) if _WHOLE.match(word) else float(word)
+    except ValueError:
+        if kinds & {int, float}:
+            raise typer.BadParameter(f"{field} is a number, not {text!r}") from None
+        return text

@@ -1,0 +1,143 @@
+"""`serve` and `demo`: this machine's store over HTTP, and the whole path on one machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from horde_model_reference.cli.context import Session, require_path
+from horde_model_reference.cli.output import say
+from horde_model_reference.cli.storing import import_, log
+from horde_model_reference.errors import MissingExtra, SourceUnavailable
+
+if TYPE_CHECKING:
+    from uvicorn import Server
+
+__all__ = ["demo", "serve"]
+
+_DEADLINE_SECONDS = 30.0
+_PREFIX = "HORDE_MODEL_REFERENCE_"
+_LOCAL = "127.0.0.1"
+
+
+def serve(
+    session: Session,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = _LOCAL,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 19800,
+) -> int:
+    """Serve the store under the data root as a PRIMARY, until Ctrl-C. The store is created on first use."""
+    server = _server(session, host, port, "info")
+    with suppress(KeyboardInterrupt, SystemExit):  # uvicorn has logged why; its codes mean other things than ours
+        server.run()
+    if not server.started:
+        raise OSError(f"{host}:{port} cannot be served")
+    return 0
+
+
+def demo(
+    session: Session,
+    data: Annotated[Path | None, typer.Option(help="Your own files instead of the starter catalogue.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the PRIMARY; 0 takes a free one.")] = 0,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the data root there afterwards.")] = False,
+) -> int:
+    """Import a catalogue, serve it as a PRIMARY, and read it back through a REPLICA in another process.
+
+    Works in a temporary folder that is removed at the end, or in --root, which stays. On a terminal it serves until
+    Ctrl-C, otherwise it ends by itself. It needs no network, and never touches the database of the settings.
+    """
+    if data is not None:
+        require_path(data)
+    with ExitStack() as cleanup:
+        # A SIGTERM unwinds like Ctrl-C, so that the folder goes with us.
+        cleanup.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
+        scratch = Path(tempfile.mkdtemp(prefix="hmr-demo-"))
+        cleanup.callback(say, f"Kept: {scratch}") if keep else cleanup.callback(shutil.rmtree, scratch, True)
+        root = (session.root or scratch / "primary" / "horde_model_reference").absolute()
+        here = Session(root, session.database or f"sqlite:///{root}/reference.sqlite3")
+        cleanup.callback(here.close)
+        say(f"1. Importing {data or 'the starter catalogue'}:")
+        import_(here, data, starter=data is None, actor="demo", note="demo")
+        url = cleanup.enter_context(_served(here, port))
+        say(f"2. A PRIMARY serves it at {url} (process {os.getpid()})")
+        replica = partial(_replica, url, scratch / "replica" / "horde_model_reference")
+        say("3. A REPLICA in another process, with an empty disk, reads it over HTTP:")
+        replica("list")
+        say("4. It answers a query: nsfw=false, the largest first")
+        replica("query", "image_generation", "nsfw=false", "--sort", "-size_on_disk_bytes,name", "--limit", "5")
+        say("5. Every change is one revision; the newest:")
+        log(here, limit=5)
+        _stay(here, url)
+    return 0
+
+
+def _stay(here: Session, url: str) -> None:
+    say(f"Open {url}/api/docs")
+    say(f"  or {url}/api/model_references/v2/image_generation")
+    say(f"or read it from the shell: hmr --root {here.data_root} list")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        say("Not on a terminal, so the demo ends here; on one it serves until Ctrl-C.")
+        return
+    try:
+        say("Press Ctrl-C to stop.")
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        say("Stopped.")
+
+
+def _server(session: Session, host: str, port: int, log_level: str) -> Server:
+    try:
+        from uvicorn import Config, Server
+
+        from horde_model_reference.service.application import create_app
+    except ImportError as error:
+        raise MissingExtra("serving", "service") from error
+    session.store(create=True)
+    return Server(Config(create_app(session.parts, session.settings), host, port, log_level=log_level))
+
+
+@contextmanager
+def _served(session: Session, port: int) -> Iterator[str]:
+    """The address of the store over HTTP, served from a thread of this process as long as the block runs."""
+    server = _server(session, _LOCAL, port, "warning")
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while thread.is_alive() and not server.started:
+        time.sleep(0.01)
+    if not server.started:
+        raise SourceUnavailable("the PRIMARY of the demo", "did not start; the lines above say why")
+    try:
+        yield f"http://{_LOCAL}:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(_DEADLINE_SECONDS)
+
+
+def _replica(url: str, root: Path, *words: str) -> None:
+    """This program in a process of its own, with none of our settings but these, and no proxy in between."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(_PREFIX)}
+    own = {f"{_PREFIX}REPLICATE_MODE": "REPLICA", f"{_PREFIX}PRIMARY_API_URL": f"{url}/api"}
+    sys.stdout.flush()  # what it prints comes after what we did
+    done = subprocess.run(
+        [sys.executable, "-m", "horde_model_reference", "--root", str(root), *words],
+        env={**kept, **own, "NO_PROXY": _LOCAL, "no_proxy": _LOCAL},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=_DEADLINE_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise SourceUnavailable("the replica", done.stderr.strip())

@@ -1,0 +1,233 @@
+"""What the store is for: `import`, `export`, `log`, `diff` and `verify`."""
+
+from __future__ import annotations
+
+import getpass
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+import typer
+
+from horde_model_reference.cli.context import At, CategoryOption, Session, complete, require_path
+from horde_model_reference.cli.output import Table, at_time, print_json, say, tell, working
+from horde_model_reference.errors import MalformedInput
+
+if TYPE_CHECKING:
+    from horde_model_reference.domain.differences import RecordDifference
+    from horde_model_reference.domain.findings import JsonObject
+    from horde_model_reference.exchange.importing import ImportReport
+    from horde_model_reference.exchange.incoming import Incoming
+    from horde_model_reference.stores.base import Store
+
+    _State: TypeAlias = dict[str, dict[str, JsonObject]]
+
+__all__ = ["diff", "export", "import_", "log", "verify"]
+
+_TOLD = 20
+
+
+def import_(
+    session: Session,
+    path: Annotated[Path | None, typer.Argument(help="Folder or file; left out with --starter.")] = None,
+    form: Annotated[
+        Literal["auto", "v2", "legacy"], typer.Option("--format", help="Which of the formats in a folder to read.")
+    ] = "auto",
+    prune: Annotated[bool, typer.Option("--prune", help="Also delete what the categories read do not hold.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and write nothing.")] = False,
+    actor: Annotated[str, typer.Option(help="Who is noted in the log; default: your user name.")] = "",
+    note: Annotated[str, typer.Option(help="Why, for the log.")] = "import",
+    starter: Annotated[bool, typer.Option("--starter", help="Take the starter catalogue of the package.")] = False,
+) -> int:
+    """Take records into the store: a folder of legacy or v2 files, a single file of one category, or a bundle.
+
+    One unit of work: all of it or nothing. Repeated, it changes nothing. Records that cannot be read are set aside and
+    told, and left in the store as they were; the others are taken; the exit code is 1 then. The store is created on
+    first use.
+    """
+    if (path is None) is not starter:
+        raise typer.BadParameter("give a PATH or --starter, one of the two")
+    from horde_model_reference.exchange.importing import import_records
+    from horde_model_reference.exchange.incoming import read_path
+
+    with as_file(files("horde_model_reference").joinpath("data", "starter")) as catalogue:
+        incoming = read_path(catalogue if path is None else require_path(path), choice=form)
+    wrong = [finding for finding in incoming.findings if finding.severity == "error"]
+    if wrong and not incoming.total:
+        raise MalformedInput(str(wrong[0]))
+    session.takes_over = session.settings.replicate_mode == "PRIMARY"
+    with (
+        _rehearsal(session, incoming) if dry_run else nullcontext(session.store(create=True)) as store,
+        working("Importing", incoming.total) as advance,
+    ):
+        words = {"actor": actor or _user(), "note": note}
+        report = import_records(store, incoming, **words, prune=prune, progress=lambda *_: advance())
+    aside = len({(each.file, each.record) for each in wrong})
+    _tell_report(session, report, "would take" if dry_run else "took", aside)
+    return int(bool(wrong))
+
+
+def export(
+    session: Session,
+    folder: Annotated[Path | None, typer.Argument(help="Folder for one file a category.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="One file that `import` gives back exactly.")] = None,
+    form: Annotated[Literal["v2", "legacy"], typer.Option("--format", help="Format of the files in a folder.")] = "v2",
+    category: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be repeated.", autocompletion=complete)
+    ] = None,
+    at: At = "head",
+) -> int:
+    """Write the store out: a folder of v2 or legacy files, or one bundle with the legacy originals in it."""
+    if (folder is None) is (bundle is None):
+        raise typer.BadParameter("give a FOLDER or --bundle FILE, one of the two")
+    from horde_model_reference.exchange import exporting
+    from horde_model_reference.files import write_atomically
+
+    then = session.store_at(at, *category or ())
+    if bundle is not None:
+        written = [bundle]
+        write_atomically(bundle, exporting.bundle(then))
+    elif folder is not None:
+        written = (exporting.write_legacy if form == "legacy" else exporting.write_v2)(then, folder)
+    names = [str(path) for path in written]
+    Table(["written"], [[name] for name in names]).print(session.as_json, {"revision": then.revision, "written": names})
+    return 0
+
+
+def log(
+    session: Session,
+    since: Annotated[int, typer.Option(metavar="REVISION", min=0, help="Only what happened after this one.")] = 0,
+    category: CategoryOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+) -> int:
+    """The newest changes, the latest one last."""
+    from horde_model_reference.domain.categories import find_category
+
+    store = session.store()
+    if category is None:
+        events = store.events(since=max(since, store.head() - limit))
+    else:
+        events = iter(deque(store.events(since=since, category=find_category(category)), maxlen=limit))
+    rows = [(e.revision, at_time(e.at), e.actor, e.operation, e.category, e.name, e.note) for e in events]
+    columns = ("revision", "time", "actor", "operation", "category", "name", "note")
+    Table(columns, rows, "Revisions").print(session.as_json)
+    return 0
+
+
+def diff(
+    session: Session,
+    before: Annotated[str, typer.Argument(help="A folder, file or bundle; or a revision or time of the store.")],
+    after: Annotated[str, typer.Argument(help="The same; default: the store as it is.")] = "head",
+    category: CategoryOption = None,
+) -> int:
+    """What changed between two states, record by record, in words. Exit code 1 where anything did.
+
+    A path that exists is read as files, of either format; all else is a revision, an ISO 8601 time, or `head`.
+    """
+    from horde_model_reference.domain.categories import find_category
+    from horde_model_reference.domain.differences import compare_records
+
+    wanted = [] if category is None else [find_category(category)]
+    (old, old_faulty), (new, new_faulty) = (_state(session, side, wanted) for side in (before, after))
+    found = [
+        (each, record)
+        for each in wanted or dict.fromkeys([*old, *new])
+        for record in compare_records(old.get(each, {}), new.get(each, {}))
+    ]
+    rows = [row for each, record in found for row in _rows(each, record)]
+    if session.as_json or rows:
+        value = [{"category": each, **asdict(record)} for each, record in found]
+        Table(("change", "category", "name", "what", "alarming"), rows).print(session.as_json, value)
+    else:
+        say("no differences")
+    return int(bool(found) or old_faulty or new_faulty)
+
+
+def verify(session: Session) -> int:
+    """Walk the chain of revisions and replay it: does it lead to the records? Exit code 1 where it does not."""
+    store = session.store()
+    with working("Verifying ..."):
+        faults = store.verify()
+    head, table = store.head(), Table(("revision", "fault"), faults)
+    if session.as_json or faults:
+        table.print(session.as_json, {"revision": head, "faults": table.as_objects()})
+    else:
+        say(f"revisions 1 to {head} are whole and lead to the records" if head else "the store is empty")
+    return int(bool(faults))
+
+
+@contextmanager
+def _rehearsal(session: Session, incoming: Incoming) -> Iterator[Store]:
+    """A store of its own with what is there now, to try an import on."""
+    from horde_model_reference.settings import HordeModelReferenceSettings
+    from horde_model_reference.wiring import open_store
+
+    with tempfile.TemporaryDirectory(prefix="hmr-") as folder:
+        database = f"sqlite:///{folder}/rehearsal.sqlite3"
+        settings = HordeModelReferenceSettings(database_url=database, mirror_enabled=False)
+        copy = open_store(session.data_root, settings, takes_over=session.takes_over and not session.has_store)
+        if session.has_store:
+            with copy.begin(actor="rehearsal") as unit:
+                for category in incoming.records:
+                    for name, entry in session.store().entries(category).items():
+                        unit.put(category, name, entry.document, origin=entry.origin)
+        yield copy
+        copy.close()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _tell_report(session: Session, report: ImportReport, verb: str, aside: int) -> None:
+    counts = (report.created, report.updated, report.deleted, report.unchanged)
+    categories = dict.fromkeys(category for count in counts for category in count)
+    rows = [[category, *(count[category] for count in counts)] for category in categories]
+    table = Table(["category", "created", "updated", "deleted", "unchanged"], rows)
+    if session.as_json:
+        findings = [str(finding) for finding in report.findings]
+        print_json({"revision": report.revision, "categories": table.as_objects(), "findings": findings})
+        return
+    table.print()
+    for finding in report.findings[:_TOLD]:
+        tell(f"{finding.severity}: {finding}")
+    if len(report.findings) > _TOLD:
+        tell(f"... and {len(report.findings) - _TOLD} more; `hmr validate` shows all")
+    place = f", the store is at revision {report.revision}" if verb == "took" else ""
+    say(f"{verb} {report.changes} changes, {aside} records set aside{place}")
+
+
+def _state(session: Session, side: str, wanted: list[str]) -> tuple[_State, bool]:
+    """The records of one side by category, and whether some of them could not be read."""
+    from horde_model_reference.exchange.incoming import read_path
+    from horde_model_reference.formats.json_codec import decode_object
+
+    if Path(side).exists() or "/" in side:
+        incoming = read_path(require_path(Path(side)))
+        for finding in incoming.findings:
+            tell(f"{finding.severity}: {finding}")
+        faulty = any(finding.severity == "error" for finding in incoming.findings)
+        found = {each: {r.name: r.document for r in records} for each, records in incoming.records.items()}
+    else:
+        then, faulty = session.store_at(side, *wanted), False
+        found = {each: {name: e.document for name, e in then.entries(each).items()} for each in then.counts()}
+    return {
+        each: {name: decode_object(text) for name, text in documents.items()} for each, documents in found.items()
+    }, faulty
+
+
+def _rows(category: str, record: RecordDifference) -> Iterator[tuple[str, ...]]:
+    facts = (record.kind, category, record.name)
+    if record.before_name:
+        yield (*facts, f"renamed from {record.before_name}", "")
+    for change in record.differences:
+        if not (record.before_name and change.path == "name"):
+            yield (*facts, change.words, "yes" if change.alarming else "")
