@@ -17,10 +17,11 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from benchmarks.rows import Row, table
 from horde_model_reference.domain.categories import CANONICAL_CATEGORIES
 from horde_model_reference.domain.records import get_record_type_for_category
 from horde_model_reference.domain.snapshots import join_documents
@@ -31,7 +32,7 @@ from horde_model_reference.formats.json_codec import decode, encode, encode_pret
 from horde_model_reference.model_reference_manager import ModelReferenceManager
 from horde_model_reference.sources.local import FolderSource, StarterSource
 
-__all__ = ["Row", "main", "measure", "table"]
+__all__ = ["measure"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PROCESSES, ROUNDS, CALLS = 15, 40, 200
@@ -43,41 +44,6 @@ from horde_model_reference import ModelReferenceManager
 records = ModelReferenceManager(offline=True).get_all_model_references()
 assert len(records) == 13 and records["image_generation"]
 """
-
-
-class Row(NamedTuple):
-    """One line of the table. `limit` is for the ratio, or with `unit` for what was measured."""
-
-    what: str
-    floor_name: str
-    floor: float
-    measured: float
-    limit: float
-    unit: str = ""
-
-    @property
-    def figure(self) -> float:
-        """What the limit is for."""
-        return self.measured if self.unit else self.measured / self.floor
-
-    @property
-    def ok(self) -> bool:
-        """Whether the limit is kept."""
-        return self.figure <= self.limit
-
-
-def table(rows: list[Row]) -> str:
-    """As Markdown."""
-    lines = ["| what | floor | measured | ratio | at most | |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        ratio = f"{row.measured / row.floor:.2f}x" if row.floor else ""
-        floor = f"{row.floor_name} {row.floor:.3g} {row.unit or 'µs'}" if row.floor else row.floor_name
-        limit = f"{row.limit:g} {row.unit}" if row.unit else f"{row.limit:g}x"
-        verdict = "ok" if row.ok else "SHORT"
-        lines.append(
-            f"| {row.what} | {floor} | {row.measured:.3g} {row.unit or 'µs'} | {ratio} | {limit} | {verdict} |"
-        )
-    return "\n".join(lines)
 
 
 def _in_turns(rounds: int, *calls: Callable[[], float]) -> list[float]:
@@ -132,7 +98,7 @@ def _import_rows(home: Path) -> Iterator[Row]:
     done = subprocess.run(
         [sys.executable, "-c", _MODULES], env=_environment(home), check=True, capture_output=True, text=True
     )
-    yield Row("the same, modules loaded", "", 0, int(done.stdout), 60, "modules")
+    yield Row("the same, modules loaded", "", 0, int(done.stdout), 60, "modules", absolute=True)
     yield Row(
         "import + manager + all categories from disk, whole process", "`import pydantic_settings`", settings, start, 1.5
     )
@@ -148,7 +114,7 @@ def _warm_rows(manager: ModelReferenceManager, category: str) -> Iterator[Row]:
         _timed(lambda: dict(plain)),
         _timed(lambda: manager.get_model_reference(category)),
     )
-    yield Row("`get_model(category, name)`, warm", "dict lookup", one, model, 2, "µs")
+    yield Row("`get_model(category, name)`, warm", "dict lookup", one, model, 2, absolute=True)
     yield Row(f"`get_model_reference(category)`, warm, {len(plain)} records", "`dict(d)`", copy, read, 3)
 
 
@@ -169,9 +135,8 @@ def _twin_rows(manager: ModelReferenceManager, category: str) -> Iterator[Row]:
     ]
     for what, sync, twin in pairs:
         both = asyncio.run(_both(sync, twin))
-        yield Row(
-            f"`{what}_async`, warm: more than the sync call", "sync call", both[0], max(0.0, both[1] - both[0]), 2, "µs"
-        )
+        extra = max(0.0, both[1] - both[0])
+        yield Row(f"`{what}_async`, warm: more than the sync call", "sync call", both[0], extra, 2, absolute=True)
 
 
 async def _both(sync: Callable[[], object], twin: Callable[[], Coroutine[Any, Any, object]]) -> tuple[float, float]:
@@ -213,12 +178,5 @@ def measure() -> list[Row]:
     return [*rows, _validation_row(bodies)]
 
 
-def main() -> int:
-    """Print the table; status 1 where a limit is not kept."""
-    rows = measure()
-    print(table(rows))
-    return int(not all(row.ok for row in rows))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    print(table(measure()))
