@@ -114,3 +114,18 @@ def test_importing_all_names_at_once_works_in_a_fresh_interpreter() -> None:
     source = Path(hmr.__file__).parents[1]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_objects_of_the_application_stay_collectable() -> None:
+    """The first use of a name froze the collector: a model on the GPU in a reference cycle was never freed."""
+    program = """
+import gc, weakref
+class Model: pass
+held = [[] for _ in range(50_000)]
+model = Model(); model.itself = model; freed = weakref.ref(model)
+import horde_model_reference
+horde_model_reference.StaticModelProvider
+del model; gc.collect()
+assert freed() is None
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -75,6 +75,7 @@ _NAMES = {
     """,
     "text_backend_names": "get_model_name_variants has_legacy_text_backend_prefix strip_backend_prefix",
 }
+_FEW = 40_000
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [*sorted(_MODULE_OF), "__version__"]  # noqa: PLE0604  (the table above is the list)
@@ -88,9 +89,11 @@ def __getattr__(name: str) -> object:
 
     from horde_model_reference.bulk import bulk
 
+    alone = len(gc.get_objects()) < _FEW  # what the application has made already must stay collectable
     with bulk():
         value: object = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    gc.freeze()  # classes and schemas live as long as the process: no collection, also not the last, need walk them
+    if alone:
+        gc.freeze()  # classes and schemas live as long as the process: no collection, also not the last, need walk them
     globals()[name] = value
     return value
 

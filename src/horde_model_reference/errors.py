@@ -52,6 +52,10 @@ __all__ = [
 class HordeModelReferenceError(Exception):
     """The root: `except HordeModelReferenceError` catches everything this package raises on purpose."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # What is raised in one process of a pool must arrive in another: each class has parameters of its own.
+        return type(self).__new__, (type(self), *self.args), vars(self)
+
 
 class ReferenceUnavailable(HordeModelReferenceError, RuntimeError):
     """No source could give the category. `reason` says what each of them answered."""
@@ -151,12 +155,16 @@ class ConfigurationLocked(HordeModelReferenceError, RuntimeError):
 
 
 class SourceUnavailable(HordeModelReferenceError):
-    """One source did not answer, or its answer could not be used. Another source may still."""
+    """One source did not answer, or its answer could not be used. Another source may still.
 
-    def __init__(self, source: str, reason: str) -> None:
+    `absent` says that nothing is wrong with the source: it only has none of what was asked for.
+    """
+
+    def __init__(self, source: str, reason: str, *, absent: bool = False) -> None:
         super().__init__(f"{source}: {reason}")
         self.source = source
         self.reason = reason
+        self.absent = absent
 
     @classmethod
     def after(cls, refusals: list[SourceUnavailable]) -> SourceUnavailable:

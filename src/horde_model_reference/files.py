@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -30,8 +31,12 @@ def read_bounded(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the file so that a reader sees the old bytes or the new ones, and a crash leaves one of the two.
 
-    The bytes are on the disk when this returns; folders are created as needed.
+    The bytes are on the disk when this returns; folders are created as needed. A link stays one; what is there and no
+    regular file (a device, a folder) is refused: the new file would take its place.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:

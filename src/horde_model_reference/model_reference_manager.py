@@ -247,9 +247,7 @@ class ModelReferenceManager(TypedReads):
 
         if source == HORDE:
             return build_cross_category_query(self.get_all_model_references())
-        return build_cross_category_query(
-            {c: list(self._reading.collect(c, source).values()) for c in self.get_all_model_references()}
-        )
+        return build_cross_category_query(self._reading.collect_all(source))
 
     # -- providers --
 

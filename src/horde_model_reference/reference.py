@@ -48,6 +48,9 @@ class _Held:
     records: Records
     findings: list[Finding]
     good_until: float
+    era: int
+    names: dict[str, str] = field(default_factory=dict)
+    """Key -> name, of the few documents whose key is not their record's name; both find the record."""
     read_at: float = field(default_factory=time.time)
     fault: str = ""
 
@@ -56,7 +59,7 @@ class _Held:
         return self.snapshot.revision or 0
 
     def model(self, name: str) -> GenericModelRecord:
-        found = self.records.get(name)
+        found = self.records.get(name) or self.records.get(self.names.get(name, name))
         if found is None:
             from difflib import get_close_matches  # rarely needed, and every start would pay for it
 
@@ -100,6 +103,7 @@ class Reference:
         self._max_age = max(0.0, max_age)
         self._memory: dict[Category, _Held] = {}
         self._flights: SingleFlight[_Held] = SingleFlight()
+        self._era = 0
 
     def read(self, category: Category, *, fresh: bool = False) -> Records:
         """The records of a category by name; `fresh` asks the source now. Raises `ReferenceUnavailable`."""
@@ -161,7 +165,7 @@ class Reference:
 
     def expire(self) -> None:
         """Make the next read of each category ask the source, whatever its age."""
-        self._memory = {category: replace(held, good_until=0.0) for category, held in list(self._memory.items())}
+        self._era += 1  # also for loads that have begun: they are given to those who came before
 
     def is_warm(self, category: Category | None = None) -> bool:
         """Whether the category is in memory; without one, whether anything is."""
@@ -175,46 +179,52 @@ class Reference:
 
     def _current(self, category: Category, fresh: bool = False) -> _Held | None:
         held = self._memory.get(category)
-        return None if held is None or fresh or held.good_until < _now() else held
+        return None if held is None or fresh or held.era != self._era or held.good_until < _now() else held
 
     def _load(self, category: Category, fresh: bool = False) -> _Held:
-        known = _known(category)
-        return self._flights.do(known, lambda: run(self._reading(known), self._network), anew=fresh)
+        known, era = _known(category), self._era
+        return self._flights.do((known, era), lambda: run(self._reading(known, era), self._network), anew=fresh)
 
     async def _load_async(self, category: Category, fresh: bool = False) -> _Held:
-        known = _known(category)
-        return await self._flights.do_async(known, lambda: run_async(self._reading(known), self._network), anew=fresh)
+        known, era = _known(category), self._era
+        return await self._flights.do_async(
+            (known, era), lambda: run_async(self._reading(known, era), self._network), anew=fresh
+        )
 
-    def _reading(self, category: Category) -> Flow[_Held]:
+    def _reading(self, category: Category, era: int) -> Flow[_Held]:
         before = self._memory.get(category)
         try:
             snapshot = yield from self._source.read(category, before.snapshot if before else None)
-            held = yield from self._validated(category, snapshot, before)
+            held = yield from self._validated(category, snapshot, before, era)
         except (SourceUnavailable, MalformedInput) as refusal:
             if before is None:
                 raise ReferenceUnavailable(category, str(refusal)) from refusal
-            held = self._kept(category, before, refusal)
+            held = self._kept(category, before, refusal, era)
         now = self._memory.get(category)
-        if now is not None and now is not before and now.revision > held.revision:
+        if now is not None and now is not before and (now.revision, now.era) > (held.revision, era):
             return now  # another load overtook this one; nobody shall see an earlier revision after a later one
         self._memory[category] = held
         return held
 
-    def _validated(self, category: Category, snapshot: Snapshot, before: _Held | None) -> Flow[_Held]:
-        good_until = _now() + self._max_age
+    def _validated(self, category: Category, snapshot: Snapshot, before: _Held | None, era: int) -> Flow[_Held]:
+        good_until, fault = _now() + self._max_age, snapshot.instead
+        if fault and not (before is not None and before.fault):
+            _log.warning("%s: reading %s instead: %s", category, snapshot.source, fault)
         if before is not None and snapshot.body is before.snapshot.body:
-            return replace(before, snapshot=snapshot, good_until=good_until, read_at=time.time(), fault="")
+            return replace(before, snapshot=snapshot, good_until=good_until, era=era, read_at=time.time(), fault=fault)
         records, findings = yield Call(partial(_validate, category, snapshot.body))
         if findings and not records:
             raise SourceUnavailable(snapshot.source, f"not one record of {category} can be read; {findings[0]}")
         for finding in findings:
             _log.warning("%s: %s", category, finding)
-        return _Held(snapshot, records, findings, good_until)
+        by_name, names = _by_name(records)
+        return _Held(snapshot, by_name, findings, good_until, era, names, fault=fault)
 
-    def _kept(self, category: Category, before: _Held, refusal: Exception) -> _Held:
+    def _kept(self, category: Category, before: _Held, refusal: Exception, era: int) -> _Held:
         if not before.fault:
-            _log.warning("%s is stale, reading it again failed; keeping what there is: %s", category, refusal)
-        return replace(before, good_until=_now() + self._max_age, fault=str(refusal))
+            # Log analysers of GPU workers look for "cache is stale".
+            _log.warning("%s: cache is stale, reading it again failed; keeping what there is: %s", category, refusal)
+        return replace(before, good_until=_now() + self._max_age, era=era, fault=str(refusal))
 
     def _wanted(self, fresh: bool) -> list[Category]:
         categories = [c for c, d in get_all_registered_categories().items() if not d.managed_elsewhere]
@@ -223,6 +233,15 @@ class Reference:
     def _require_something(self, refusals: list[ReferenceUnavailable]) -> None:
         if refusals and not self._memory:
             raise refusals[0]
+
+
+def _by_name(records: Records) -> tuple[Records, dict[str, str]]:
+    """Typed records go by their name, raw documents by their key; the two differ where a model was renamed."""
+    names: dict[str, str] = {}
+    for key, record in records.items():
+        if record.name != key and record.name and record.name not in records and record.name not in names.values():
+            names[key] = record.name
+    return ({names.get(key, key): record for key, record in records.items()} if names else records), names
 
 
 def _validate(category: Category, body: bytes) -> tuple[Records, list[Finding]]:

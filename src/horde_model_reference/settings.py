@@ -35,6 +35,7 @@ __all__ = [
     "ReplicateMode",
     "get_settings",
     "horde_model_reference_settings",
+    "make_settings",
     "variable_name",
 ]
 
@@ -399,11 +400,16 @@ def get_settings() -> HordeModelReferenceSettings:
     global _settings  # noqa: PLW0603  (the singleton that is documented)
     with _lock:
         if _settings is None:
-            try:
-                _settings = HordeModelReferenceSettings()
-            except ValidationError as error:
-                raise SettingsInvalid(_problems(error)) from None
+            _settings = make_settings()
         return _settings
+
+
+def make_settings(**values: Any) -> HordeModelReferenceSettings:
+    """Settings of one's own: these values over the captured environment. Raises `SettingsInvalid`."""
+    try:
+        return HordeModelReferenceSettings(**values)
+    except ValidationError as error:
+        raise SettingsInvalid(_problems(error)) from None
 
 
 _ALLOWED = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,9 +46,9 @@ class SingleFlight(Generic[T]):
 
     def __init__(self) -> None:
         self._lock = ForkLock()
-        self._flights: dict[tuple[int, str], _Flight[T]] = {}
+        self._flights: dict[tuple[int, Hashable], _Flight[T]] = {}
 
-    def do(self, key: str, work: Callable[[], T], *, anew: bool = False) -> T:
+    def do(self, key: Hashable, work: Callable[[], T], *, anew: bool = False) -> T:
         """The result of `work`, or of the same load that another thread has begun."""
         while True:
             flight, leads = self._join(key, threading.get_ident())
@@ -62,7 +62,7 @@ class SingleFlight(Generic[T]):
                 return flight.future.result()
             anew = False
 
-    async def do_async(self, key: str, work: Callable[[], Awaitable[T]], *, anew: bool = False) -> T:
+    async def do_async(self, key: Hashable, work: Callable[[], Awaitable[T]], *, anew: bool = False) -> T:
         """The same for a coroutine, which waits for loads led by threads and by coroutines alike."""
         while True:
             flight, leads = self._join(key, None)
@@ -76,7 +76,7 @@ class SingleFlight(Generic[T]):
                 return flight.future.result()
             anew = False
 
-    def begin(self, key: str, work: Callable[[], T]) -> None:
+    def begin(self, key: Hashable, work: Callable[[], T]) -> None:
         """Load in a background thread, which never keeps the interpreter from exiting; `do` and `do_async` join it."""
         flight, leads = self._join(key, _BACKGROUND)
 
@@ -90,7 +90,7 @@ class SingleFlight(Generic[T]):
         if leads:
             threading.Thread(target=lead, name=f"horde-{key}", daemon=True).start()
 
-    def _join(self, key: str, leader: int | None) -> tuple[_Flight[T], bool]:
+    def _join(self, key: Hashable, leader: int | None) -> tuple[_Flight[T], bool]:
         mine = (os.getpid(), key)  # after a fork the parent's loads are nobody's
         with self._lock:
             flight = self._flights.get(mine)
@@ -98,13 +98,13 @@ class SingleFlight(Generic[T]):
                 return flight, False
             return self._flights.setdefault(mine, _Flight(leader)), True
 
-    def _landed(self, key: str, flight: _Flight[T], result: T) -> T:
+    def _landed(self, key: Hashable, flight: _Flight[T], result: T) -> T:
         self._forget(key)
         flight.future.set_result(result)
         return result
 
     @contextmanager
-    def _leading(self, key: str, flight: _Flight[T]) -> Iterator[None]:
+    def _leading(self, key: Hashable, flight: _Flight[T]) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
@@ -112,6 +112,6 @@ class SingleFlight(Generic[T]):
             flight.future.set_exception(error if isinstance(error, Exception) else _LeaderGoneError())
             raise
 
-    def _forget(self, key: str) -> None:
+    def _forget(self, key: Hashable) -> None:
         with self._lock:  # before the result is there: who comes later shall not take it for a load of its own time
             self._flights.pop((os.getpid(), key), None)

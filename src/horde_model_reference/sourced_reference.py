@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from horde_model_reference.domain.categories import Category, find_category
+from horde_model_reference.domain.categories import Category, find_category, get_all_registered_categories
 from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
 from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID, SourceSelector
 from horde_model_reference.domain.validation import Records
@@ -59,14 +59,29 @@ class SourcedReference:
     def collect(
         self, category: Category, source: SourceSelector, *, fresh: bool = False
     ) -> dict[str, tuple[GenericModelRecord, str]]:
-        """Name -> (record, id of the source it came from)."""
-        return self.providers.collect(
-            category,
-            source,
-            horde=partial(self.reference.read, category, fresh=fresh),
-            record_type=get_record_type_for_category(find_category(category)),
-            force_refresh=fresh,
-        )
+        """Name -> (record, id of the source it came from). The reference being unavailable costs the others nothing."""
+        refused: list[ReferenceUnavailable] = []
+
+        def horde() -> Records:
+            try:
+                return self.reference.read(category, fresh=fresh)
+            except ReferenceUnavailable as refusal:
+                refused.append(refusal)
+                return {}
+
+        record_type = get_record_type_for_category(find_category(category))
+        found = self.providers.collect(category, source, horde=horde, record_type=record_type, force_refresh=fresh)
+        if refused and not found:
+            raise refused[0]
+        return found
+
+    def collect_all(self, source: SourceSelector) -> dict[Category, list[tuple[GenericModelRecord, str]]]:
+        """(record, source id) of every category that any of the sources has."""
+        found: dict[Category, list[tuple[GenericModelRecord, str]]] = {}
+        for category in get_all_registered_categories():
+            with suppress(ReferenceUnavailable):
+                found[category] = list(self.collect(category, source).values())
+        return found
 
     def read_all(self, *, fresh: bool = False) -> dict[Category, Records | None]:
         """Every known category; None for those that cannot be had."""

@@ -83,19 +83,23 @@ class _LoopFetcher(AsyncFetcher):
         self._client: httpx.AsyncClient | None = None
 
     async def send(self, request: Request) -> Response:
-        if self._client is None:
-            tls = await asyncio.to_thread(self._network.tls)
-            if self._client is None:  # nobody else made it meanwhile
-                self._client = httpx.AsyncClient(verify=tls, follow_redirects=True, headers=_HEADERS)
         body = _Body(request)
         with _failures(request):
+            client = await self._opened()
             async with (
                 asyncio.timeout(request.deadline),
-                self._client.stream("GET", request.url, headers=request.headers, timeout=None) as answer,
+                client.stream("GET", request.url, headers=request.headers, timeout=None) as answer,
             ):
                 async for chunk in answer.aiter_bytes():
                     body.add(chunk)
                 return body.response(answer)
+
+    async def _opened(self) -> httpx.AsyncClient:
+        if self._client is None:
+            tls = await asyncio.to_thread(self._network.tls)
+            if self._client is None:  # nobody else made it meanwhile
+                self._client = httpx.AsyncClient(verify=tls, follow_redirects=True, headers=_HEADERS)
+        return self._client
 
     async def aclose(self) -> None:
         if self._client is not None:
@@ -132,7 +136,8 @@ def _failures(request: Request) -> Iterator[None]:
         yield
     except (httpx.TimeoutException, TimeoutError) as error:
         raise SourceUnavailable(request.url, f"no whole answer within {request.deadline:g} s") from error
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
+        # The last two: a proxy in the environment that httpx does not know, or has no package for.
         raise SourceUnavailable(request.url, str(error) or type(error).__name__) from error
 
 

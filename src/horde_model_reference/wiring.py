@@ -32,7 +32,7 @@ from horde_model_reference.prefetch import PrefetchStrategy
 from horde_model_reference.reference import Reference
 from horde_model_reference.settings import CanonicalFormat, HordeModelReferenceSettings, ReplicateMode
 from horde_model_reference.sources.base import Source
-from horde_model_reference.sources.layered import FirstThatAnswers, Remembered
+from horde_model_reference.sources.layered import Checked, FirstThatAnswers, Remembered
 from horde_model_reference.sources.local import BackendSource, FolderSource, StarterSource, StoreSource
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _source(mode: Mode, settings: HordeModelReferenceSettings) -> Source:
     if mode.offline or not settings.primary_api_url:
         return FirstThatAnswers((folder, StarterSource()))
     primary = _primary(settings.primary_api_url, settings)
-    return FirstThatAnswers((Remembered(primary, folder), folder, StarterSource()))
+    return FirstThatAnswers((Remembered(Checked(primary), folder), folder, StarterSource()))
 
 
 def _primary(url: str, settings: HordeModelReferenceSettings) -> Source:

@@ -167,3 +167,32 @@ def test_equal_documents_do_not_differ_and_differences_turn_round(before: JsonOb
     assert {(d.path, str(d.before), str(d.after)) for d in there} == {
         (d.path, str(d.after), str(d.before)) for d in back
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "before", "after", "words"),
+    [
+        ("nsfw", None, False, "nsfw added: false"),
+        ("nsfw", False, None, "nsfw removed: false"),
+        ("min_bridge_version", 0, None, "min_bridge_version removed: 0"),
+        ("inpainting", False, True, "inpainting changed from false to true"),
+    ],
+)
+def test_false_and_zero_are_values(field: str, before: JsonValue, after: JsonValue, words: str) -> None:
+    """They were once told as lists whose order changed, and a model nobody had marked was `no longer marked`."""
+    assert [each.words for each in differences({field: before}, {field: after})] == [words]
+
+
+def test_no_file_hides_behind_the_place_of_another() -> None:
+    """A file called `x#2` beside two called `x`: its change was not shown to the reviewer."""
+
+    def document(sha256: str) -> JsonObject:
+        names = ("x#2", "x", "x")
+        files: list[JsonValue] = [
+            {"file_name": n, "file_url": "https://x.org", "sha256sum": sha256 if n == "x#2" else n} for n in names
+        ]
+        return {"config": {"download": files}}
+
+    [found] = differences(document("a" * 64), document("b" * 64))
+    assert found.alarming
+    assert found.path == "config.download[x#2]"

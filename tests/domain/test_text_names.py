@@ -105,3 +105,9 @@ def test_the_real_names_fall_into_the_known_groups(real_data: Path) -> None:
     counts = {piece: sum(bool(getattr(p, piece)) for p in parsed) for piece in ("size", "variant", "version", "quant")}
     assert counts == {"size": 669, "variant": 117, "version": 214, "quant": 7}
     assert sum(len(p.extras) for p in parsed) == 28
+
+
+def test_a_name_that_no_model_may_have_costs_no_square() -> None:
+    """131,072 digits, as a cell of a file may hold, once took five minutes."""
+    name = "1" * 131_072
+    assert parse_text_model_name(name).base_name == name

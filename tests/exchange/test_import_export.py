@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,9 @@ from horde_model_reference.errors import MalformedInput
 from horde_model_reference.exchange.exporting import bundle, legacy_entries, write_legacy, write_v2
 from horde_model_reference.exchange.importing import PEER_FILES, import_records, take_over
 from horde_model_reference.exchange.incoming import read_folder, read_path
+from horde_model_reference.exchange.mirror import Mirror
 from horde_model_reference.stores.sql import SqlStore
+from horde_model_reference.stores.unit import SqlUnitOfWork
 
 CATEGORIES = ["blip", "clip", "codeformer", "controlnet", "esrgan", "gfpgan", "miscellaneous", "safety_checker"]
 JSON_FILES = [*(f"{category}.json" for category in CATEGORIES), "stable_diffusion.json"]
@@ -162,6 +166,24 @@ def test_with_the_legacy_format_canonical_the_legacy_files_decide(
     assert list(store.entries("blip")) == list(json.loads((legacy / "image" / "blip.json").read_bytes()))
 
 
+def test_a_legacy_canonical_data_root_keeps_what_exists_in_v2_alone(
+    store: SqlStore, legacy: Path, tmp_path: Path
+) -> None:
+    """What has no legacy format or no legacy file is taken from v2: the mirror would empty those files."""
+    (tmp_path / "legacy").mkdir()
+    (tmp_path / "legacy" / "clip.json").write_bytes((legacy / "image" / "clip.json").read_bytes())
+    (tmp_path / "clip.json").write_text('{"stale": {"name": "stale"}}')
+    for category in ("controlnet_annotator", "esrgan"):
+        download = {"file_name": "a.pth", "file_url": "https://x.org/a.pth"}
+        record = {"name": "A", "record_type": category, "config": {"download": [download]}}
+        (tmp_path / f"{category}.json").write_text(json.dumps({"A": record}))
+    report = take_over(store, tmp_path, prefer_legacy=True)
+    assert report is not None
+    assert not any(finding.severity is Severity.ERROR for finding in report.findings)
+    assert list(store.entries("controlnet_annotator")) == ["A"] == list(store.entries("esrgan"))
+    assert "stale" not in store.entries("clip")
+
+
 def test_an_empty_data_root_is_nothing_to_take_over(store: SqlStore, tmp_path: Path) -> None:
     """A first start without data leaves the store empty."""
     assert take_over(store, tmp_path) is None
@@ -208,7 +230,7 @@ def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_taken(
         (
             "leaves its folder",
             {"name": "n", "config": {"download": [{"file_name": "../../etc/passwd", "file_url": "https://x"}]}},
-            "config.download[0].file_name",
+            "config.download.0.file_name",
         ),
     ],
 )
@@ -247,9 +269,27 @@ def test_a_place_that_holds_nothing_of_ours_is_refused_with_what_was_expected(tm
 def test_a_bundle_with_a_broken_category_is_a_finding(tmp_path: Path) -> None:
     """What is no object of records is said to be none."""
     path = tmp_path / "x.json"
-    path.write_text('{"format": "horde_model_reference/bundle", "categories": {"blip": []}}')
+    path.write_text('{"format": "horde_model_reference/bundle", "version": 1, "categories": {"blip": []}}')
     (finding,) = read_path(path).findings
     assert finding.record == "blip"
+
+
+def test_a_bundle_record_with_an_origin_that_is_no_object_is_set_aside(tmp_path: Path) -> None:
+    """The legacy format is rendered from origins: one such record would stop every export and the mirror."""
+    rows = {"bad": {"document": {"name": "bad"}, "origin": "text"}, "good": {"document": {"name": "good"}}}
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"format": "horde_model_reference/bundle", "version": 1, "categories": {"clip": rows}}))
+    incoming = read_path(path)
+    assert [record.name for record in incoming.records["clip"]] == ["good"]
+    assert [(finding.record, finding.field) for finding in incoming.findings] == [("bad", "origin")]
+
+
+def test_what_another_program_manages_is_not_taken_in(tmp_path: Path) -> None:
+    """The engine keeps `lora.json` itself; nobody could read it here."""
+    (tmp_path / "lora.json").write_text('{"mine": {"name": "mine"}}')
+    incoming = read_path(tmp_path / "lora.json")
+    assert incoming.total == 0
+    assert [finding.severity for finding in incoming.findings] == [Severity.ERROR]
 
 
 def test_one_file_of_a_category_can_be_read_alone(legacy: Path) -> None:
@@ -283,3 +323,110 @@ def test_prune_spares_a_record_that_could_not_be_read(store: SqlStore, tmp_path:
     report = import_records(store, read_path(tmp_path), actor="tests", prune=True)
     assert dict(report.deleted) == {"blip": 1}
     assert list(store.entries("blip")) == ["A", "B"]
+
+
+def test_prune_deletes_nothing_where_a_row_has_no_name(store: SqlStore, tmp_path: Path) -> None:
+    """A stray quote in `models.csv` once deleted the model whose row it damaged."""
+    (tmp_path / "models.csv").write_text("name,parameters_bn\na,7\nb,7\n")
+    import_records(store, read_path(tmp_path), actor="tests")
+    (tmp_path / "models.csv").write_text('name,parameters_bn\na,7\n"b"x,7\n')
+    report = import_records(store, read_path(tmp_path), actor="tests", prune=True)
+    assert not report.deleted
+    assert list(store.entries("text_generation")) == ["a", "b"]
+
+
+def test_a_process_that_takes_over_late_undoes_nothing(tmp_path: Path) -> None:
+    """Two workers start at once; a change that was made between reading the files and taking them in was lost."""
+    (tmp_path / "clip.json").write_text('{"A": {"name": "A", "description": "old"}}')
+
+    class Late(SqlStore):
+        @contextmanager
+        def begin(self, *, actor: str, at_ms: int | None = None) -> Iterator[SqlUnitOfWork]:
+            if actor == "system":
+                take_over(other, tmp_path)
+                with other.begin(actor="curator") as unit:
+                    unit.put("clip", "A", '{"name":"A","description":"new"}')
+            with super().begin(actor=actor, at_ms=at_ms) as unit:
+                yield unit
+
+    address = f"sqlite:///{tmp_path / 'reference.sqlite3'}"
+    late, other = Late(address), SqlStore(address)
+    assert take_over(late, tmp_path) is None
+    assert json.loads(late.entries("clip")["A"].document)["description"] == "new"
+    late.close()
+    other.close()
+
+
+def test_a_file_that_was_not_taken_over_in_full_stays_beside_its_mirror(store: SqlStore, tmp_path: Path) -> None:
+    """The mirror once wrote `{}` over a file with one comma too few, and dropped records with one bad field."""
+    broken, partly = '{"A": {"name": "A"}', '{"A": {"name": "A"}, "B": {"name": "B", "description": 5}}'
+    (tmp_path / "esrgan.json").write_text(broken)
+    (tmp_path / "clip.json").write_text(partly)
+    (tmp_path / "blip.json").write_text('{"A": {"name": "A"}}')
+    take_over(store, tmp_path)
+    Mirror(store, tmp_path).refresh()
+    assert (tmp_path / "esrgan.json.set-aside").read_text() == broken
+    assert (tmp_path / "clip.json.set-aside").read_text() == partly
+    assert not (tmp_path / "blip.json.set-aside").exists()
+
+
+def test_a_category_that_nobody_knows_is_a_finding(tmp_path: Path) -> None:
+    """Stored under `../../x`, it stopped `doctor`, and the next bundle left it out without a word."""
+    rows = {"A": {"document": {"name": "A"}}}
+    bundle_of = {"format": "horde_model_reference/bundle", "version": 1, "categories": {"../../x": rows, "clip": rows}}
+    (tmp_path / "x.json").write_text(json.dumps(bundle_of))
+    incoming = read_path(tmp_path / "x.json")
+    assert set(incoming.records) == {"clip"}
+    assert "../../x is no category" in incoming.findings[0].reason
+
+
+ONE_BAD = {
+    "NaN": b'{"A": {"name": "A"}, "B": {"name": "B", "size_on_disk_bytes": NaN}}',
+    "5,000 digits": b'{"A": {"name": "A"}, "B": {"name": "B", "size_on_disk_bytes": ' + b"9" * 5_000 + b"}}",
+    "a lone surrogate": b'{"A": {"name": "A"}, "B": {"name": "B", "description": "\\ud800"}}',
+}
+
+
+@pytest.mark.parametrize("data", ONE_BAD.values(), ids=ONE_BAD.keys())
+def test_a_value_that_json_does_not_have_costs_its_record_alone(data: bytes, store: SqlStore, tmp_path: Path) -> None:
+    """In a v2 file as in a legacy one."""
+    (tmp_path / "blip.json").write_bytes(data)
+    incoming = read_path(tmp_path)
+    assert [(finding.record, finding.severity) for finding in incoming.findings] == [("B", Severity.ERROR)]
+    import_records(store, incoming, actor="tests")
+    assert list(store.entries("blip")) == ["A"]
+
+
+def test_a_name_given_twice_in_a_v2_file_is_a_finding(tmp_path: Path) -> None:
+    """The last one counts, as everywhere in JSON, but nobody meant it."""
+    (tmp_path / "blip.json").write_text('{"A": {"name": "A", "version": "1"}, "A": {"name": "A", "version": "2"}}')
+    incoming = read_path(tmp_path)
+    (finding,) = incoming.findings
+    assert (finding.record, finding.severity) == ("A", Severity.WARNING)
+    assert '"2"' in incoming.records["blip"][0].document
+
+
+def test_what_a_v2_file_has_damaged_is_taken_from_its_legacy_file(
+    legacy: Path, store: SqlStore, tmp_path: Path
+) -> None:
+    """One record, or the whole file; the damage is reported all the same."""
+    (tmp_path / "legacy").mkdir()
+    for name in ("blip.json", "esrgan.json"):
+        (tmp_path / "legacy" / name).write_bytes((legacy / "image" / name).read_bytes())
+    names = list(json.loads((legacy / "image" / "blip.json").read_bytes()))
+    (tmp_path / "blip.json").write_text(json.dumps({names[0]: {"name": 5}, names[1]: {"name": names[1]}}))
+    (tmp_path / "esrgan.json").write_text('{"trunc')
+    report = take_over(store, tmp_path)
+    assert report is not None
+    assert {Path(f.file).name for f in report.findings if f.severity is Severity.ERROR} == {"blip.json", "esrgan.json"}
+    assert set(store.entries("blip")) == set(names)
+    assert legacy_entries("esrgan", store.entries("esrgan")) == json.loads(
+        (legacy / "image" / "esrgan.json").read_bytes()
+    )
+
+
+def test_a_bundle_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    """It may mean something that this version does not know."""
+    (tmp_path / "x.json").write_text('{"format": "horde_model_reference/bundle", "version": 99, "categories": {}}')
+    (finding,) = read_path(tmp_path / "x.json").findings
+    assert "version 99" in finding.reason

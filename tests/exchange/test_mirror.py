@@ -101,3 +101,22 @@ def test_a_mirror_that_cannot_be_written_costs_a_warning_not_the_change(
     (tmp_path / "mirror" / "blip.json").rmdir()
     mirror.keep_up()
     assert json.loads((tmp_path / "mirror" / "blip.json").read_bytes()) == json.loads(filled.snapshot("blip").body)
+
+
+def test_the_legacy_file_follows_when_the_last_record_goes(store: SqlStore, tmp_path: Path) -> None:
+    """It once kept the record for ever; a category that never had one gets no legacy file."""
+    store.subscribe(Mirror(store, tmp_path).keep_up)
+    with store.begin(actor="tests") as unit:
+        unit.put("clip", "A", '{"name":"A","record_type":"clip"}')
+    with store.begin(actor="tests") as unit:
+        unit.delete("clip", "A")
+    assert json.loads((tmp_path / "legacy" / "clip.json").read_bytes()) == {}
+    assert not (tmp_path / "legacy" / "blip.json").exists()
+
+
+def test_a_document_that_cannot_be_written_out_costs_the_writer_nothing(store: SqlStore, tmp_path: Path) -> None:
+    """The change is committed by then; an error would tell the writer that it is not."""
+    store.subscribe(Mirror(store, tmp_path).keep_up)
+    with store.begin(actor="tests") as unit:
+        unit.put("clip", "A", '{"x":Infinity}')
+    assert store.head() == 1

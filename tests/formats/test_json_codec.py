@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,3 +78,18 @@ def test_what_json_cannot_hold_is_not_written() -> None:
     for value in (circle, "\ud800"):
         with pytest.raises(MalformedInput):
             encode(value, where="x")
+
+
+@pytest.mark.parametrize("number", [b"1" * 250 + b"e99", b"1e0400", b"-" + b"9" * 400 + b".0"])
+def test_a_number_that_overflows_is_refused_however_it_is_written(number: bytes) -> None:
+    """250 digits and `e99` once came through as infinity, and were stored as the word `Infinity`."""
+    with pytest.raises(MalformedInput, match="too large"):
+        decode(b'{"A": ' + number + b"}")
+
+
+@pytest.mark.parametrize("value", [math.inf, {"a": [math.nan]}])
+def test_a_number_that_is_not_finite_is_never_written(value: object) -> None:
+    """The store would keep a document that nobody can read; as words they are fine."""
+    with pytest.raises(MalformedInput):
+        encode(value)
+    assert encode(["NaN", "Infinity"]) == b'["NaN","Infinity"]'

@@ -78,6 +78,18 @@ def test_a_failure_after_a_success_keeps_the_data_and_is_told(ask: Ask) -> None:
     assert not reference.status()[0].fault
 
 
+def test_keeping_old_data_is_logged_once_in_the_words_that_clients_look_for(
+    ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log analyser of reGen counts lines with `cache is stale`."""
+    reference, source = make()
+    ask(reference, "read", "esrgan")
+    source.refuses = True
+    for _ in range(3):
+        ask(reference, "read", "esrgan", fresh=True)
+    assert caplog.text.count("cache is stale") == 1
+
+
 def test_the_error_of_a_category_that_cannot_be_had_reads_as_clients_expect(ask: Ask) -> None:
     """Logs of GPU workers are searched for it; the reason is beside it."""
     reference, _ = make(Scripted(refuses=True))
@@ -212,3 +224,27 @@ def test_references_are_independent() -> None:
     other, _ = make(Scripted({"esrgan": {"Z": {"name": "Z"}}}))
     assert list(one.read("esrgan")) == ["A", "B"]
     assert list(other.read("esrgan")) == ["Z"]
+
+
+def test_a_load_that_began_before_a_commit_does_not_hide_it() -> None:
+    """Who writes, reads what was written: also while another thread is still reading what was there before."""
+    read, release = threading.Event(), threading.Event()
+
+    class Slow(Scripted):
+        def read(self, category: str, known: Snapshot | None = None) -> Flow[Snapshot]:
+            snapshot = yield from super().read(category, known)
+            if not read.is_set():
+                yield Call(read.set)
+                yield Call(partial(release.wait, 10))
+            return snapshot
+
+    reference, source = make(Slow())
+    with ThreadPoolExecutor(1) as pool:
+        slower = pool.submit(reference.read, "esrgan")
+        read.wait(10)
+        source.documents["esrgan"] = {**ESRGAN, "C": {"name": "C"}}
+        reference.expire()
+        assert list(reference.read("esrgan")) == ["A", "B", "C"]
+        release.set()
+        slower.result(10)
+    assert list(reference.read("esrgan")) == ["A", "B", "C"]

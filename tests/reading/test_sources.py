@@ -18,7 +18,7 @@ from horde_model_reference.flow import NoNetwork, run
 from horde_model_reference.reference import Reference
 from horde_model_reference.sources.base import Source
 from horde_model_reference.sources.http import PrimarySource
-from horde_model_reference.sources.layered import FirstThatAnswers, Remembered
+from horde_model_reference.sources.layered import Checked, FirstThatAnswers, Remembered
 from horde_model_reference.sources.local import BackendSource, FolderSource, StarterSource, StoreSource
 from horde_model_reference.stores.sql import SqlStore
 from horde_model_reference.transport import HttpNetwork
@@ -156,8 +156,9 @@ class TestPrimary(SourceContract):
 
     def test_a_strange_revision_is_none(self, source: Source) -> None:
         """The header is somebody else's text."""
-        self.primary.broken = http(200, b"{}", x_reference_revision="\xb2")
-        assert self.read(source, "esrgan").revision is None
+        for strange in ("\xb2", "9" * 5_000):  # an integer of so many digits once raised a `ValueError`
+            self.primary.broken = http(200, b"{}", x_reference_revision=strange)
+            assert self.read(source, "esrgan").revision is None
 
 
 class TestLayered(TestFolder):
@@ -376,3 +377,15 @@ def test_the_starter_catalogue_has_every_canonical_category_that_has_data() -> N
     assert {"image_generation", "text_generation", "esrgan", "controlnet", "clip"} <= held
     assert not any(status.set_aside for status in reference.status())
     assert isinstance(run(StarterSource().read("clip"), NO_NETWORK), Snapshot)
+
+
+def test_an_error_page_in_json_is_neither_given_nor_remembered(tmp_path: Path) -> None:
+    """Status 200 and `{"detail": ...}` once replaced the good file on the disk, and a restart had nothing to read."""
+    primary, folder = Scripted({"esrgan": dict(ESRGAN)}), FolderSource(tmp_path)
+    source = FirstThatAnswers((Remembered(Checked(primary), folder), folder))
+    assert list(Reference(source, NoNetwork()).read("esrgan")) == ["A", "B"]
+    primary.documents["esrgan"] = {"detail": "maintenance"}
+    assert list(Reference(source, NoNetwork()).read("esrgan")) == ["A", "B"]
+    assert list(Reference(folder, NoNetwork()).read("esrgan")) == ["A", "B"]
+    primary.documents["esrgan"] = {}
+    assert Reference(source, NoNetwork()).read("esrgan") == {}

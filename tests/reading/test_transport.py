@@ -242,3 +242,20 @@ def test_nothing_is_left_open_at_the_end_of_the_program() -> None:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "Warning" not in done.stderr
+
+
+ENVIRONMENTS = {
+    "SOCKS, without its package": ("ALL_PROXY", "socks5://127.0.0.1:1"),
+    "a proxy of no known kind": ("HTTP_PROXY", "foo://x"),
+    "certificates that are not there": ("SSL_CERT_FILE", "/nonexistent"),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_an_environment_that_httpx_refuses_is_a_source_that_does_not_answer(
+    send: Send, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """`ImportError` and `ValueError` once reached the worker, which had good data on its disk."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SourceUnavailable):
+        send(Request("http://127.0.0.1:9/", deadline=1))

@@ -324,7 +324,10 @@ class StoreContract:
         assert (caught.value.where, caught.value.record) == (LORA, name)
         with pytest.raises(MalformedInput), store.begin(actor="alice") as unit:
             unit.put(LORA, "a", "1", note=name)
+        with pytest.raises(MalformedInput), store.begin(actor=name) as unit:
+            unit.put(LORA, "a", "1")
         assert store.head() == 0
+        assert list(store.events(since=10**20)) == []  # no database has such an integer
 
     @pytest.mark.parametrize(
         ("statements", "revision"),

@@ -125,8 +125,9 @@ def _pairs(before: dict[str, JsonObject], after: dict[str, JsonObject]) -> Itera
     """(old name, new name) of each file, an empty name where there is none: by the name, else by the hash."""
     by_hash = {_hash(file): name for name, file in after.items() if name not in before and _hash(file)}
     pairs = {name: name if name in after else by_hash.pop(_hash(file), "") for name, file in before.items()}
+    taken = set(pairs.values())
     yield from pairs.items()
-    yield from (("", name) for name in after if name not in pairs.values())
+    yield from (("", name) for name in after if name not in taken)
 
 
 def _file_words(old: JsonObject, new: JsonObject, changed: set[str]) -> tuple[str, bool]:
@@ -162,7 +163,11 @@ def _files(downloads: JsonValue) -> dict[str, JsonObject]:
     for place, file in enumerate(downloads if isinstance(downloads, list) else []):
         document: JsonObject = file if isinstance(file, dict) else {"": file}
         name = str(document.get("file_name") or "")
-        found[name if name and name not in found else f"{name}#{place}"] = document
+        if not name or name in found:
+            name += f"#{place}"
+        while name in found:  # a file may be called that
+            name += "#"
+        found[name] = document
     return found
 
 
@@ -198,9 +203,9 @@ def _same(before: JsonValue, after: JsonValue) -> bool:
 
 def _words(path: str, old: JsonValue, new: JsonValue) -> str:
     verb = _VERBS[_kind(old, new)]
-    if path == "nsfw":
+    if path == "nsfw" and (old is True) is not (new is True):
         return f"{'now' if new is True else 'no longer'} marked as not safe for work"
-    if path != "description" and isinstance(old or [], list) and isinstance(new or [], list):
+    if path != "description" and isinstance(old, list | None) and isinstance(new, list | None):
         return f"{path}: {_list_words(old, new)}"
     if path == "description" or isinstance(old, dict | list) or isinstance(new, dict | list):
         return f"{path} {verb}"

@@ -103,6 +103,7 @@ class FieldRef(Predicate, Generic[T]):
         return f"FieldRef({'__'.join(self.path)!r})"
 
     __hash__ = object.__hash__
+    __iter__ = None  # else Python would ask `ref[0]`, `ref[1]`, ... for ever
 
     def __eq__(self, value: object) -> Predicate:  # type: ignore[override]
         return comparison(self.path, "eq", value)
@@ -168,7 +169,9 @@ def tags_overlap(mode: str, wanted: frozenset[str]) -> Predicate:
     )
 
 
-def comparison(path: Path, operation: str, value: object) -> Predicate:
+def comparison(
+    path: Path, operation: str, value: object, read: Callable[[Sequence[object], Path], Column] = column
+) -> Predicate:
     """A field against a value, by one of `OPERATORS`. Raises `ValueError` for `in` with a string."""
     if isinstance(value, Constant):
         value = value.answer
@@ -177,7 +180,7 @@ def comparison(path: Path, operation: str, value: object) -> Predicate:
 
     def select(records: Sequence[object]) -> Answers:
         try:
-            return OPERATORS[operation](column(records, path), value)
+            return OPERATORS[operation](read(records, path), value)
         except TypeError as error:
             raise TypeError(f"{'__'.join(path)} {operation} {value!r}: {error}") from error
 

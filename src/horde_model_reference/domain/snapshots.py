@@ -9,7 +9,6 @@ import hashlib
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from horde_model_reference.domain.categories import Category
 
@@ -38,7 +37,8 @@ class Snapshot:
 
     `revision` is the newest revision of the whole reference at which this body was current, or None where the source
     counts none (files, GitHub). `source` names where it was read. `tag` is what that source calls this version (an
-    HTTP entity tag), where that is not the tag of the content.
+    HTTP entity tag), where that is not the tag of the content. `instead` says what was wrong with the sources that
+    should have been read, where this is a substitute.
     """
 
     category: Category
@@ -46,11 +46,7 @@ class Snapshot:
     revision: int | None = None
     source: str = ""
     tag: str | None = field(default=None, compare=False)
-
-    @cached_property
-    def etag(self) -> str:
-        """The strong entity tag of `body`."""
-        return content_etag(self.body)
+    instead: str = field(default="", compare=False)
 
     def still_current(self, revision: int | None) -> Snapshot:
         """The same records, known to be current at a later `revision`."""

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from horde_model_reference.domain.names import MAX_NAME_LENGTH
+
 __all__ = [
     "BACKEND_PREFIXES",
     "ExtraPart",
@@ -89,9 +91,11 @@ _UPPER_CASED = ("size", "quant")
 def parse_text_model_name(name: str) -> ParsedTextName:
     """Take `name` apart, as given: author and backend prefix stay in the base name.
 
-    Never fails; a name of which nothing would be left is its own base name.
+    Never fails; a name of which nothing would be left is its own base name, and so is one that no model may have.
     Example: `Llama-3-8B-Instruct-Q4_K_M` is base `Llama-3`, size `8B`, variant `Instruct`, quant `Q4_K_M`.
     """
+    if len(name) > MAX_NAME_LENGTH:  # the patterns take the square of its length
+        return ParsedTextName(name, name)
     rest, extras = name, []
     if leading := _LEADING_VERSION.match(rest):
         rest = rest[leading.end() :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -15,10 +16,11 @@ from horde_model_reference.bulk import bulk
 from horde_model_reference.domain import licensing, record_parts
 from horde_model_reference.domain.categories import MODEL_DOMAIN, MODEL_PURPOSE, Category, ModelClassification
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
+from horde_model_reference.domain.names import require_relative_file
 from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
 from horde_model_reference.domain.sharing import Sharing, share
 from horde_model_reference.domain.vocabulary import MODEL_DOMAINS, MODEL_PURPOSES
-from horde_model_reference.errors import MalformedInput
+from horde_model_reference.errors import MalformedInput, UnsafeName
 
 __all__ = ["Records", "findings_of", "unknown_value_findings", "validate_record", "validate_records"]
 
@@ -30,6 +32,10 @@ _MANY = 5_000
 _CLASSIFICATION = "model_classification"
 _BOM = b"\xef\xbb\xbf"
 _NOT_FINITE = (b"NaN", b"Infinity")
+_MAY_ESCAPE = re.compile(
+    rb"""\.\./|/\.\.|\\|"file_name":\s*"(?:/|\.\.|[A-Za-z]:)|\xe2\x80[\x8b-\x8f\xaa-\xae]|\xe2\x81[\xa6-\xa9]"""
+)
+"""Only where this is found can a file name leave its folder: written so, or by an escape."""
 _PARTS = (
     *(licensing.LicenseEvidence, licensing.LicenseAssignment, licensing.ModelLicensing),
     *(record_parts.DownloadRecord, record_parts.GenericModelRecordConfig),
@@ -41,12 +47,14 @@ _building = threading.Lock()
 def validate_records(category: Category, body: bytes) -> tuple[Records, list[Finding]]:
     """The records in a v2 document `{name: record}`, in its order, and what is wrong with those that are left out.
 
-    An unknown category, field, baseline, style, domain or purpose is never wrong. Raises `MalformedInput` where the
-    document itself cannot be read: it is no JSON, or no object.
+    An unknown category, field, baseline, style, domain or purpose is never wrong; a file name that would leave its
+    folder is. Raises `MalformedInput` where the document itself cannot be read: it is no JSON, or no object.
     """
     record_type = get_record_type_for_category(category)
     with bulk():
         records, findings = _read_all(record_type, body.removeprefix(_BOM))
+        if _MAY_ESCAPE.search(body):
+            findings += [finding for name in list(records) for finding in _set_aside_escaping(records, name)]
         if len(records) >= _MANY:
             share(_parts(records.values()))
     return records, findings
@@ -92,6 +100,15 @@ def _read_all(record_type: type[GenericModelRecord], data: bytes) -> tuple[Recor
     results = [(name, *_read(record_type, name, value)) for name, value in _document(data).items()]
     records = {name: record for name, record, _ in results if record is not None}
     return records, [finding for _, _, findings in results for finding in findings]
+
+
+def _set_aside_escaping(records: Records, name: str) -> Iterator[Finding]:
+    for index, download in enumerate(records[name].config.download):
+        try:
+            require_relative_file(download.file_name)
+        except UnsafeName as error:
+            records.pop(name, None)
+            yield _wrong(name, f"config.download.{index}.file_name", str(error))
 
 
 def _parts(records: Iterable[GenericModelRecord]) -> Iterator[Sharing]:

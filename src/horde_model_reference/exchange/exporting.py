@@ -9,7 +9,7 @@ from typing import Protocol
 from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
 from horde_model_reference.domain.events import Entry
 from horde_model_reference.domain.findings import JsonObject, JsonValue
-from horde_model_reference.exchange.incoming import BUNDLE_FORMAT
+from horde_model_reference.exchange.incoming import BUNDLE_FORMAT, BUNDLE_VERSION
 from horde_model_reference.files import write_atomically
 from horde_model_reference.formats.json_codec import decode, decode_object, encode_pretty
 from horde_model_reference.formats.legacy import legacy_format
@@ -74,7 +74,9 @@ def bundle(store: Exportable) -> bytes:
         for category in get_all_registered_categories()
         if category in counts
     }
-    return encode_pretty({"format": BUNDLE_FORMAT, "version": 1, "revision": store.head(), "categories": categories})
+    return encode_pretty(
+        {"format": BUNDLE_FORMAT, "version": BUNDLE_VERSION, "revision": store.head(), "categories": categories}
+    )
 
 
 def _row(entry: Entry) -> JsonObject:

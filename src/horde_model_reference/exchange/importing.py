@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import copyfile
 from typing import TypeAlias
 
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.events import Event, Kind, Operation
-from horde_model_reference.domain.findings import Finding
+from horde_model_reference.domain.findings import Finding, Severity
+from horde_model_reference.errors import WriteConflict
 from horde_model_reference.exchange.incoming import Incoming, read_folder
 from horde_model_reference.stores.base import Store
 
@@ -51,21 +54,24 @@ def import_records(
     actor: str,
     note: str = "import",
     prune: bool = False,
+    only_new: bool = False,
     progress: Progress = lambda _category, _count: None,
 ) -> ImportReport:
     """Create and update what `incoming` holds; with `prune` also delete, in the categories it has, what it lacks.
 
-    A record that `incoming` has but could not read is neither changed nor deleted.
+    A record that `incoming` has but could not read is neither changed nor deleted; where it is not even known which one
+    that is, nothing of the category is. With `only_new` a record that is there already raises `WriteConflict`.
     `progress` is told each category and how many of its records have been taken.
     """
-    report = ImportReport(findings=list(incoming.findings))
+    report, expected = ImportReport(findings=list(incoming.findings)), 0 if only_new else None
     with store.begin(actor=actor) as unit:
         for category, records in incoming.records.items():
-            gone = dict.fromkeys(unit.entries(category)) if prune else {}
-            for name in incoming.set_aside(category):
-                gone.pop(name, None)
+            aside = incoming.set_aside(category)
+            gone = {} if "" in aside or not prune else {n: None for n in unit.entries(category) if n not in aside}
             for count, record in enumerate(records, 1):
-                event = unit.put(category, record.name, record.document, origin=record.origin, note=note)
+                event = unit.put(
+                    category, record.name, record.document, origin=record.origin, expected=expected, note=note
+                )
                 report.count(category, event)
                 gone.pop(record.name, None)
                 progress(category, count)
@@ -78,10 +84,18 @@ def import_records(
 
 
 def take_over(store: Store, root: Path, *, prefer_legacy: bool = False) -> ImportReport | None:
-    """Take in the peer's data root as it lies on disk; None where the store has anything, or the root nothing."""
+    """Take in the peer's data root as it lies on disk; None where the store has anything, or the root nothing.
+
+    The mirror will write over its files, so one that could not be read in full stays beside it as `<name>.set-aside`.
+    """
     if store.head():
         return None
-    incoming = read_folder(root, choice="legacy" if prefer_legacy else "auto")
-    if not incoming.total:
-        return None
-    return import_records(store, incoming, actor="system", note="taken over from the files of the data root")
+    incoming = read_folder(root, choice="legacy_first" if prefer_legacy else "auto")
+    for file in {finding.file for finding in incoming.findings if finding.severity is Severity.ERROR}:
+        with suppress(OSError):
+            copyfile(file, f"{file}.set-aside")
+    if incoming.total:
+        note = "taken over from the files of the data root"
+        with suppress(WriteConflict):  # another process has done it meanwhile, and may have changed records since
+            return import_records(store, incoming, actor="system", note=note, only_new=True)
+    return None

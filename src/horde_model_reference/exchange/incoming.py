@@ -8,27 +8,30 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
-from horde_model_reference.domain.names import require_model_name, require_relative_file
+from horde_model_reference.domain.names import require_model_name
 from horde_model_reference.domain.validation import validate_records
 from horde_model_reference.errors import MalformedInput, UnsafeName
 from horde_model_reference.files import read_bounded
 from horde_model_reference.formats.json_codec import decode, decode_object, encode
-from horde_model_reference.formats.legacy import legacy_format
+from horde_model_reference.formats.legacy import legacy_format, read_entries
 
-__all__ = ["BUNDLE_FORMAT", "FormatChoice", "Incoming", "IncomingRecord", "read_folder", "read_path"]
+__all__ = ["BUNDLE_FORMAT", "BUNDLE_VERSION", "FormatChoice", "Incoming", "IncomingRecord", "read_folder", "read_path"]
 
 BUNDLE_FORMAT = "horde_model_reference/bundle"
 """What a bundle says it is."""
+BUNDLE_VERSION = 1
 
-FormatChoice: TypeAlias = Literal["auto", "v2", "legacy"]
+FormatChoice: TypeAlias = Literal["auto", "v2", "legacy", "legacy_first"]
+"""`legacy_first`: the legacy file of a category where there is one, else what is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Incoming:
         return sum(map(len, self.records.values()))
 
     def set_aside(self, category: Category) -> set[str]:
-        """The names of records in the category's file that could not be read."""
+        """The names of records in the category's file that could not be read; empty for one that nobody can name."""
         file = str(self.files.get(category, ""))
         return {f.record for f in self.findings if f.file == file and f.severity is Severity.ERROR}
 
@@ -71,35 +74,41 @@ class Incoming:
         except OSError as error:
             self.findings.append(Finding(Severity.ERROR, error.strerror or str(error), file=str(path)))
 
-    def entries(self, category: Category, path: Path, data: bytes) -> JsonObject:
-        """The entries of a legacy file, as written."""
-        entries, findings = legacy_format(category).read(data, where=str(path))
+    def entries(self, path: Path, data: bytes) -> dict[str, JsonObject]:
+        """The entries of a file, as written; one that cannot be read is a finding."""
+        entries, findings = read_entries(data, suffix=path.suffix[1:], where=str(path))
         self.findings += [finding.at(str(path)) for finding in findings]
-        return dict(entries)
+        return entries
 
-    def take_legacy(self, category: Category, path: Path, data: bytes) -> None:
-        """Convert the entries of a legacy file and take them, each with the entry it came from."""
+    def take_legacy(self, category: Category, path: Path, entries: dict[str, JsonObject]) -> None:
+        """Convert legacy entries and take them, each with the entry it came from."""
         documents: JsonObject = {}
-        entries = self.entries(category, path, data)
         for name, entry in entries.items():
-            document, findings = legacy_format(category).to_v2(category, name, entry if isinstance(entry, dict) else {})
+            document, findings = legacy_format(category).to_v2(category, name, entry)
             self.findings += [finding.at(str(path)) for finding in findings]
             if document is not None:
                 documents[name] = document
-        self.take(category, path, documents, entries)
+        self.take(category, path, documents, dict(entries))
 
     def take(self, category: Category, path: Path, documents: JsonObject, origins: JsonObject) -> None:
         """Take the documents that are valid records under usable names; say what is wrong with the others."""
+        descriptor = get_all_registered_categories().get(category)
+        if descriptor is None or descriptor.managed_elsewhere:
+            why = "managed by another program" if descriptor else "no category that is known here"
+            self.findings.append(Finding(Severity.ERROR, f"{category} is {why}, so it is not taken in", file=str(path)))
+            return
         records, findings = validate_records(category, encode(documents, where=str(path)))
-        findings += [finding for name in records for finding in _unsafe(name, documents[name])]
+        findings += [finding for name in records for finding in _unsafe(name)]
+        odd = [name for name in records if not isinstance(origins.get(name, {}), dict | None)]
+        findings += [Finding(Severity.ERROR, "must be an object", record=name, field="origin") for name in odd]
         bad = {finding.record for finding in findings if finding.severity is Severity.ERROR}
-        self.files[category] = path
+        self.files.setdefault(category, path)
         self.findings += [finding.at(str(path)) for finding in findings]
-        self.records[category] = [
+        self.records.setdefault(category, []).extend(
             IncomingRecord(name, encode(documents[name]).decode(), _text(origins.get(name)))
             for name in records
             if name not in bad
-        ]
+        )
 
 
 def read_path(path: Path, *, choice: FormatChoice = "auto") -> Incoming:
@@ -136,13 +145,18 @@ def _read_category(incoming: Incoming, root: Path, category: Category, choice: F
     current = root / get_category_descriptor(category).v2_filename(category)
     places = _legacy_places(root, category) if choice != "v2" else ()
     legacy = next((place for place in places if place.is_file()), None)
+    if choice == "legacy_first":
+        choice = "auto" if legacy in (None, current) else "legacy"
     if choice != "legacy" and current.is_file():
-        origins: JsonObject = {}
+        origins: dict[str, JsonObject] = {}
         if legacy is not None and legacy != current:
-            incoming.read(legacy, lambda data: origins.update(incoming.entries(category, legacy, data)))
+            incoming.read(legacy, lambda data: origins.update(incoming.entries(legacy, data)))
         incoming.read(current, lambda data: _either(incoming, category, current, choice, data, origins))
+        lost = incoming.set_aside(category) if category in incoming.files else origins.keys()
+        if legacy is not None and (spare := {name: entry for name, entry in origins.items() if name in lost}):
+            incoming.take_legacy(category, legacy, spare)  # what its v2 file has damaged
     elif legacy is not None:
-        incoming.read(legacy, partial(incoming.take_legacy, category, legacy))
+        incoming.read(legacy, lambda data: incoming.take_legacy(category, legacy, incoming.entries(legacy, data)))
 
 
 def _legacy_places(root: Path, category: Category) -> Iterator[Path]:
@@ -165,14 +179,12 @@ def _either(
     path: Path,
     choice: FormatChoice,
     data: bytes,
-    origins: JsonObject | None = None,
+    origins: Mapping[str, JsonObject] = MappingProxyType({}),
 ) -> None:
-    if path.suffix == ".csv" or choice == "legacy":
-        return incoming.take_legacy(category, path, data)
-    documents = decode_object(data)
-    if choice == "auto" and any(map(_is_legacy, documents.values())):
-        return incoming.take_legacy(category, path, data)
-    return incoming.take(category, path, documents, origins or {})
+    entries = incoming.entries(path, data)
+    if path.suffix == ".csv" or choice == "legacy" or (choice == "auto" and any(map(_is_legacy, entries.values()))):
+        return incoming.take_legacy(category, path, entries)
+    return incoming.take(category, path, dict(entries), dict(origins))
 
 
 def _is_legacy(document: JsonValue) -> bool:
@@ -186,6 +198,8 @@ def _bundle(incoming: Incoming, path: Path, data: bytes) -> None:
     categories = bundle.get("categories")
     if bundle.get("format") != BUNDLE_FORMAT or not isinstance(categories, dict):
         raise MalformedInput(f"is no file of a category and no bundle (format {BUNDLE_FORMAT!r}, with categories)")
+    if bundle.get("version") != BUNDLE_VERSION:
+        raise MalformedInput(f"is a bundle of version {bundle.get('version')}; this package reads {BUNDLE_VERSION}")
     for category, rows in categories.items():
         if not isinstance(rows, dict):
             raise MalformedInput("must be an object of records", record=category)
@@ -199,18 +213,11 @@ def _note(incoming: Incoming, place: Path, data: bytes) -> None:
     incoming.notes[place.as_posix()] = encode([decode(line) for line in lines]).decode()
 
 
-def _unsafe(name: str, document: JsonValue) -> Iterator[Finding]:
+def _unsafe(name: str) -> Iterator[Finding]:
     try:
         require_model_name(name)
     except UnsafeName as error:
         yield Finding(Severity.ERROR, error.reason, record=name)
-    downloads = _member(_member(document, "config"), "download")
-    for index, download in enumerate(downloads if isinstance(downloads, list) else []):
-        try:
-            require_relative_file(str(_member(download, "file_name")))
-        except UnsafeName as error:
-            field = f"config.download[{index}].file_name"
-            yield Finding(Severity.ERROR, f"{error.name!r} {error.reason}", record=name, field=field)
 
 
 def _member(value: JsonValue, key: str) -> JsonValue:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from horde_model_reference._log import logger
 from horde_model_reference.domain.categories import (
@@ -19,7 +19,7 @@ from horde_model_reference.domain.categories import (
     get_category_descriptor,
 )
 from horde_model_reference.domain.events import Kind
-from horde_model_reference.errors import StoreError
+from horde_model_reference.errors import HordeModelReferenceError
 from horde_model_reference.exchange.exporting import legacy_file, v2_file
 from horde_model_reference.files import write_atomically
 from horde_model_reference.formats.json_codec import encode_pretty
@@ -54,7 +54,7 @@ class Mirror:
         """Refresh, and only warn where that fails: the store has the change, the files follow with the next one."""
         try:
             self.refresh()
-        except (OSError, StoreError, Timeout) as error:
+        except (OSError, HordeModelReferenceError) as error:
             _log.warning("the JSON files under %s are behind the store: %s", self.root, error)
 
     def _changed(self, head: int) -> list[Category]:
@@ -71,9 +71,9 @@ class Mirror:
         descriptor = get_category_descriptor(category)
         entries = self.store.entries(category)
         contents = {self.root / descriptor.v2_filename(category): v2_file(entries)}
-        if descriptor.has_legacy_format and entries:
-            contents[self.root / "legacy" / descriptor.legacy_filename(category)] = legacy_file(category, entries)
         metadata = self.store.metadata(category)
+        if metadata is not None and descriptor.has_legacy_format:
+            contents[self.root / "legacy" / descriptor.legacy_filename(category)] = legacy_file(category, entries)
         if metadata is not None:
             contents[self.root / "meta" / "v2" / f"{category}_metadata.json"] = encode_pretty(metadata)
         return [path for path, data in contents.items() if _replace(path, data)]

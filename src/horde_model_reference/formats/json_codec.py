@@ -18,7 +18,7 @@ from horde_model_reference.errors import MalformedInput
 __all__ = ["decode", "decode_object", "encode", "encode_pretty", "kind_of"]
 
 _BOM = b"\xef\xbb\xbf"
-_MAY_OVERFLOW = re.compile(rb"[eE]\+?\d{3}|\d{300}")
+_MAY_OVERFLOW = re.compile(rb"[eE]\+?\d{3}|\d{200}")
 
 
 def decode(data: bytes | str, *, where: str = "") -> JsonValue:
@@ -46,7 +46,10 @@ def decode_object(data: bytes | str, *, where: str = "") -> JsonObject:
 def encode(value: object, *, where: str = "") -> bytes:
     """Compact UTF-8 JSON, keys in the order they have: the form that is stored, hashed and served."""
     try:
-        return to_json(value)
+        body = to_json(value)
+        if b"NaN" in body or b"Infinity" in body:
+            from_json(body, allow_inf_nan=False)  # refuses them where they are numbers, not words
+        return body
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise MalformedInput(f"cannot be written as JSON: {error}", where=where) from None
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
-from horde_model_reference.domain.findings import JsonObject
+from horde_model_reference.domain.findings import Finding, JsonObject
 from horde_model_reference.errors import UnknownCategory
 from horde_model_reference.formats.legacy_csv import LegacyCsv, text_db, with_groups
 from horde_model_reference.formats.legacy_fields import LegacyFormat
 from horde_model_reference.formats.legacy_json import LegacyJson
 
-__all__ = ["LegacyFormat", "legacy_format", "v1_body"]
+__all__ = ["LegacyFormat", "legacy_format", "read_entries", "v1_body"]
 
 _BY_SUFFIX: dict[str, LegacyFormat] = {"csv": LegacyCsv(), "json": LegacyJson()}
+
+
+def read_entries(data: bytes, *, suffix: str = "json", where: str = "") -> tuple[dict[str, JsonObject], list[Finding]]:
+    """The entries of a file of either format, or of v2, each as written; what is wrong with one costs it alone."""
+    return _BY_SUFFIX[suffix].read(data, where=where)
 
 
 def legacy_format(category: Category) -> LegacyFormat:

@@ -42,6 +42,7 @@ COLUMNS = tuple("name parameters_bn display_name url baseline description style 
 
 _MOST_BILLIONS = 10**6
 _LONGEST_NUMBER = 40
+_MOST_LINES = 200
 _EXACT = Context(prec=64)
 
 
@@ -55,8 +56,8 @@ class LegacyCsv(LegacyFormat):
         rows = _rows(io.StringIO(decoded_text(data, where=where), newline="").readlines())
         header = _header(next(rows, (0, []))[1], where)
         for line, row in rows:
-            notes = Notes(f"line {line}", where)
-            entry = _entry(header, row, notes)
+            notes = Notes(file=where)
+            entry = _entry(header, row, f"line {line}", notes)
             if entry is not None:
                 name = str(entry["name"]).strip()
                 if name in entries:
@@ -87,13 +88,14 @@ class LegacyCsv(LegacyFormat):
 def _rows(lines: list[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
     """(line number, cells or why there are none) of each row that is not blank.
 
-    After an error reading goes on with the next line, so a quote that nobody closes does not swallow the file. A cell
+    After an error reading goes on with the next line, so a quote that nobody closes does not swallow the file; a row
+    ends within 200 lines, so that many such quotes do not cost the square of the file. A cell
     of more than `csv.field_size_limit()` characters, 131,072 if nobody changed it, is such an error: that limit belongs
     to the whole process, so it is left alone.
     """
     start = 0
     while start < len(lines):
-        reader = csv.reader((lines[number] for number in range(start, len(lines))), strict=True)
+        reader = csv.reader(lines[start : start + _MOST_LINES], strict=True)
         try:
             row = next(reader)
         except csv.Error as error:
@@ -111,13 +113,13 @@ def _header(row: list[str] | csv.Error, where: str) -> list[str]:
     return row
 
 
-def _entry(header: list[str], row: list[str] | csv.Error, notes: Notes) -> JsonObject | None:
+def _entry(header: list[str], row: list[str] | csv.Error, place: str, notes: Notes) -> JsonObject | None:
     if isinstance(row, csv.Error):
-        notes.error("", f"no row of CSV: {row}")
+        notes.error(place, f"no row of CSV: {row}")
     elif len(row) != len(header):
-        notes.error("", f"has {len(row)} cells, expected {len(header)}")
+        notes.error(place, f"has {len(row)} cells, expected {len(header)}")
     elif not row[header.index("name")].strip():
-        notes.error("name", "is blank")
+        notes.error(place, "the name is blank")
     else:
         return dict(zip(header, row, strict=True))
     return None

@@ -121,6 +121,8 @@ class ModelProviderRegistry:
         try:
             served = provider.serves_category(category)
             records = provider.fetch_category(category, force_refresh=force_refresh) if served else None
+            if not isinstance(records, Mapping | None):
+                raise TypeError(f"answered {type(records).__name__}, not records by name")
         except Exception as error:  # noqa: BLE001  (a plug-in: what it raises is not ours to know, and costs no one else)
             self._note(source_id, category, SourceOutcome.error, f"{type(error).__name__}: {error}")
             return {}

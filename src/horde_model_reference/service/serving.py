@@ -35,11 +35,11 @@ class Body:
 
 @dataclass(frozen=True)
 class _Rendered:
-    """Everything rendered of one snapshot so far."""
+    """Everything rendered of one snapshot so far: the bodies of models by name, the whole category's under None."""
 
     snapshot: Snapshot
     documents: JsonObject
-    bodies: dict[str, bytes] = field(default_factory=dict)
+    bodies: dict[str | None, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Serving:
     def v2(self, category: str) -> Body:
         """A category. Raises `UnknownCategory`, `ReferenceUnavailable`."""
         rendered = self._current("v2", category)
-        return self._body(rendered, "", lambda: encode(rendered.documents))
+        return self._body(rendered, None, lambda: encode(rendered.documents))
 
     def v2_model(self, category: str, name: str) -> Body:
         """One record, by its key. Raises also `ModelNotFound`."""
@@ -68,7 +68,7 @@ class Serving:
         rendered = self._current("v1", category)
         if not rendered.documents:
             raise ReferenceUnavailable(category, "it has no records in the legacy format")
-        return self._body(rendered, "", lambda: encode(rendered.documents))
+        return self._body(rendered, None, lambda: encode(rendered.documents))
 
     def _current(self, version: str, name: str) -> _Rendered:
         category = find_category(name)
@@ -81,7 +81,7 @@ class Serving:
             self._rendered[(version, category)] = rendered
         return rendered
 
-    def _body(self, rendered: _Rendered, key: str, encoded: Callable[[], bytes]) -> Body:
+    def _body(self, rendered: _Rendered, key: str | None, encoded: Callable[[], bytes]) -> Body:
         data = rendered.bodies.get(key)
         if data is None:
             data = rendered.bodies.setdefault(key, encoded())

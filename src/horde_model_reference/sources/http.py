@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from horde_model_reference.sources.base import require_ours
 __all__ = ["PrimarySource"]
 
 _OK, _NOT_MODIFIED = 200, 304
+_REVISION = re.compile(r"[0-9]{1,18}\Z")
 
 
 @dataclass(frozen=True)
@@ -53,4 +55,4 @@ class PrimarySource:
 
 def _revision(response: Response) -> int | None:
     value = response.headers.get("x-reference-revision", "")
-    return int(value) if value.isascii() and value.isdigit() else None
+    return int(value) if _REVISION.match(value) else None

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic_core import to_json
+
 from horde_model_reference.backends.base import ModelReferenceBackend
 from horde_model_reference.domain.categories import Category, get_category_descriptor
 from horde_model_reference.domain.findings import JsonObject
@@ -76,14 +78,14 @@ class FolderSource:
             tag = f"{facts.st_mtime_ns}-{facts.st_size}-{facts.st_ino}"
             if known is not None and known.source == self.name and known.tag == tag:
                 return known
-            body = _compact(read_bounded(path), str(path))
+            body, fault = _readable(read_bounded(path), str(path))
         except FileNotFoundError:
-            raise SourceUnavailable(self.name, f"has no {path.name}") from None
+            raise SourceUnavailable(self.name, f"has no {path.name}", absent=True) from None
         except OSError as error:
             raise SourceUnavailable(self.name, f"{path.name}: {error.strerror or error}") from error
         except MalformedInput as error:
             raise SourceUnavailable(self.name, f"{path.name}: {error.reason}") from error
-        return Snapshot(category, body, source=self.name, tag=tag)
+        return Snapshot(category, body, source=self.name, tag=tag, instead=fault)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class StarterSource:
         read: Callable[[], bytes | None] = partial(self.body, category)
         body: bytes | None = yield Call(read)
         if body is None:
-            raise SourceUnavailable(self.name, f"has no {category}")
+            raise SourceUnavailable(self.name, f"has no {category}", absent=True)
         return Snapshot(category, body, source=self.name)
 
     @staticmethod
@@ -123,8 +125,8 @@ class BackendSource:
         try:
             documents: Mapping[str, JsonObject] | None = yield Call(fetch)
             if documents is None:
-                raise SourceUnavailable(self.name, f"has no {category}")
-            body = encode(documents)
+                raise SourceUnavailable(self.name, f"has no {category}", absent=True)
+            body = to_json(documents)  # not `encode`: NaN in one record is that record's fault alone
         except SourceUnavailable:
             raise
         except Exception as error:  # a plug-in: what it raises is not ours to know
@@ -132,6 +134,19 @@ class BackendSource:
         if known is not None and known.body == body:
             return known
         return Snapshot(category, body, source=self.name)
+
+
+def _readable(data: bytes, where: str) -> tuple[bytes, str]:
+    """The file as compact JSON, and what is wrong with records that cannot be read: they cost the others nothing."""
+    try:
+        return _compact(data, where), ""
+    except MalformedInput:
+        from horde_model_reference.formats.legacy import read_entries  # rarely needed, and each start would pay for it
+
+        entries, findings = read_entries(data, where=where)
+        if not entries:
+            raise
+        return encode(entries), "; ".join(map(str, findings))
 
 
 def _compact(data: bytes, where: str) -> bytes:

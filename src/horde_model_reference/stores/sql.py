@@ -30,6 +30,7 @@ from horde_model_reference.stores.unit import SqlUnitOfWork
 __all__ = ["SqlStore"]
 
 _PORTION = 1_000
+_NEWEST_POSSIBLE = 2**63 - 1
 _HEAD = select(func.max(EVENTS.c.revision))
 _ENTRY = (RECORDS.c.name, RECORDS.c.position, RECORDS.c.revision, RECORDS.c.document, RECORDS.c.origin)
 
@@ -92,7 +93,7 @@ class SqlStore:
         return CategoryMetadata.of(category, history, models=models, backend=type(self).__name__)
 
     def events(self, *, since: int = 0, category: Category | None = None, limit: int | None = None) -> Iterator[Event]:
-        left = limit
+        since, left = min(since, _NEWEST_POSSIBLE), limit
         while left is None or left > 0:
             portion = self._portion(since, category, _PORTION if left is None else min(left, _PORTION))
             yield from portion

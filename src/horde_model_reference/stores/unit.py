@@ -101,7 +101,7 @@ class SqlUnitOfWork:
     def _held(self, key: _Key, expected: int | None, note: str) -> Entry | None:
         """The record as it is, once it is clear that it may be changed: that is what the change was made against."""
         kind, category, name = key
-        if _UNSTORABLE.search(name + note):
+        if _UNSTORABLE.search(f"{category}{name}{note}{self._actor}"):
             raise MalformedInput("holds a NUL or half a character, which cannot be stored", where=category, record=name)
         held = self.entry(category, name, kind=kind)
         actual = held.revision if held else 0
