@@ -49,6 +49,11 @@ Some settings cannot work together. They are put right when the settings are bui
 | `REPLICA` and `CANONICAL_FORMAT=legacy` | nothing: a REPLICA accepts no writes | warning |
 | `PRIMARY` without Redis | other hosts hear of changes late | info |
 | `PRIMARY` and `CANONICAL_FORMAT=legacy` | v1 accepts writes, v2 is read-only | info |
+
+## Variables of 8.x that are ignored
+
+`HORDE_GITHUB_SYNC_*`, `GITHUB_APP_*` and `GITHUB_TOKEN` steer a tool that publishes to GitHub, which this package does
+not have. `API_KEY`, `ALT_HORDE_URLS`, `HF_HOME` and `XDG_CACHE_HOME` are other programs'. None of them is an error.
 """
 EXAMPLE_INTRO = """\
 # Every setting with its default, commented out. What they mean in full: docs/configuration.md
