@@ -430,3 +430,23 @@ def test_a_bundle_of_a_later_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"format": "horde_model_reference/bundle", "version": 99, "categories": {}}')
     (finding,) = read_path(tmp_path / "x.json").findings
     assert "version 99" in finding.reason
+
+
+def test_a_document_is_stored_as_its_record_was_read(store: SqlStore, tmp_path: Path) -> None:
+    """Text for a number or a truth, a field by its Python name: every reader gets the same meaning; the rest stays."""
+    image = {
+        "name": "I",
+        "baseline": "flux_1",
+        "nsfw": "false",
+        "min_bridge_version": "13",
+        "tags": [" a "],
+        "new": "7",
+    }
+    image["config"] = {"download": [{"file_name": "f", "file_url": "u", "size_bytes": "5"}]}
+    (tmp_path / "stable_diffusion.json").write_text(json.dumps({"I": image}))
+    (tmp_path / "text_generation.json").write_text('{"T": {"name": "T", "parameters_count": 7}}')
+    import_records(store, read_path(tmp_path), actor="tests")
+    stored = json.loads(store.snapshot("image_generation").body)["I"]
+    download = {"file_name": "f", "file_url": "u", "size_bytes": 5}
+    assert stored == image | {"nsfw": False, "min_bridge_version": 13, "config": {"download": [download]}}
+    assert json.loads(store.snapshot("text_generation").body) == {"T": {"name": "T", "parameters": 7}}

@@ -22,7 +22,7 @@ from horde_model_reference.domain.sharing import Sharing, share
 from horde_model_reference.domain.vocabulary import MODEL_DOMAINS, MODEL_PURPOSES
 from horde_model_reference.errors import MalformedInput, UnsafeName
 
-__all__ = ["Records", "findings_of", "unknown_value_findings", "validate_record", "validate_records"]
+__all__ = ["Records", "as_read", "findings_of", "unknown_value_findings", "validate_record", "validate_records"]
 
 Records: TypeAlias = dict[str, GenericModelRecord]
 """The records of a category by name. The key names the record, whatever its field `name` says."""
@@ -65,6 +65,26 @@ def validate_record(
 ) -> tuple[GenericModelRecord | None, list[Finding]]:
     """The same for one record: it, or None and the reasons, one for each field that is wrong."""
     return _read(get_record_type_for_category(category), name, document)
+
+
+def as_read(record: GenericModelRecord, document: JsonValue) -> JsonValue:
+    """The document with each value of the kind that the record read it as (`"7"` as 7), under its documented name.
+
+    So what is stored means the same to readers that do not go through the record class.
+    """
+    read = record.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
+    fields = type(record).model_fields
+    names = {key: fields[key].alias or key for key in document if key in fields} if isinstance(document, dict) else {}
+    named = {names.get(key, key): value for key, value in document.items()} if isinstance(document, dict) else document
+    return _of_the_same_kinds(named, read)
+
+
+def _of_the_same_kinds(value: JsonValue, read: JsonValue) -> JsonValue:
+    if isinstance(value, dict) and isinstance(read, dict):
+        return {key: _of_the_same_kinds(each, read[key]) if key in read else each for key, each in value.items()}
+    if isinstance(value, list) and isinstance(read, list) and len(value) == len(read):
+        return [_of_the_same_kinds(each, other) for each, other in zip(value, read, strict=True)]
+    return value if type(value) is type(read) or None in (value, read) else read
 
 
 def findings_of(name: str, document: JsonValue, error: ValidationError) -> list[Finding]:

@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
 from horde_model_reference.domain.names import require_model_name
-from horde_model_reference.domain.validation import validate_records
+from horde_model_reference.domain.validation import as_read, validate_records
 from horde_model_reference.errors import MalformedInput, UnsafeName
 from horde_model_reference.files import read_bounded
 from horde_model_reference.formats.json_codec import decode, decode_object, encode
@@ -105,8 +105,8 @@ class Incoming:
         self.files.setdefault(category, path)
         self.findings += [finding.at(str(path)) for finding in findings]
         self.records.setdefault(category, []).extend(
-            IncomingRecord(name, encode(documents[name]).decode(), _text(origins.get(name)))
-            for name in records
+            IncomingRecord(name, encode(as_read(record, documents[name])).decode(), _text(origins.get(name)))
+            for name, record in records.items()
             if name not in bad
         )
 
