@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from horde_model_reference.settings import make_settings
+from horde_model_reference.stores.sql import SqlStore
 from tests.cli.conftest import Hmr
 
 GOOD = {"clip": {"name": "clip", "record_type": "clip"}}
@@ -196,3 +198,90 @@ def test_a_defect_and_an_interrupt_are_one_line(
     done = hmr("import", "--starter", "--root", root)
     assert done.code == told[0]
     assert told[1] in done.err
+
+
+def test_numbers_and_names_beyond_all_measure_are_told(hmr: Hmr, filled: Path) -> None:
+    """They were once told as defects of the program."""
+    assert hmr("log", "--since", "9" * 30, "--root", filled).code == 0
+    assert hmr("log", "--category", "clip", "--limit", "9" * 30, "--root", filled).code == 2
+    refused = hmr("import", "--starter", "--actor", "half \udcff", "--root", filled)
+    assert refused.code == 4
+    assert "cannot be stored" in refused.err
+
+
+def test_a_database_that_is_no_address_is_a_wrong_setting(hmr: Hmr) -> None:
+    """It was once told as a defect of the program."""
+    done = hmr("list", "--database", "foo")
+    assert done.code == 2
+    assert "must be a URL" in done.err
+
+
+def test_an_export_never_takes_the_place_of_a_device(hmr: Hmr, filled: Path, tmp_path: Path) -> None:
+    """`--bundle /dev/full` as root once replaced the device by a file. Through a link the file behind it is written."""
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link.json", tmp_path / "target.json"
+    os.mkfifo(pipe)
+    assert hmr("export", "--bundle", pipe, "--root", filled).code == 5
+    assert pipe.is_fifo()
+    target.write_text("old")
+    link.symlink_to(target)
+    assert hmr("export", "--bundle", link, "--root", filled).code == 0
+    assert link.is_symlink()
+    assert "horde_model_reference/bundle" in target.read_text()
+
+
+READING = [["list"], ["show", "clip", "x"], ["query", "clip"], ["stats"], ["status"], ["log"], ["verify"]]
+
+
+@pytest.mark.parametrize("command", READING)
+def test_a_store_that_lost_its_content_is_no_empty_one(hmr: Hmr, filled: Path, command: list[str]) -> None:
+    """Reading once took the mirror over as a new history. Only a backup or an import by hand is the answer."""
+    database = filled / "reference.sqlite3"
+    database.write_bytes(b"")
+    done = hmr("--root", filled, *command)
+    assert (done.code, done.out) == (5, "")
+    assert "files of an earlier state: restore a backup" in done.err
+    assert database.read_bytes() == b""
+
+
+def test_doctor_fails_for_a_store_that_lost_its_content(hmr: Hmr, filled: Path) -> None:
+    """Also where it has a schema already, but no revision."""
+    database = filled / "reference.sqlite3"
+    database.write_bytes(b"")
+    for _ in range(2):
+        done = hmr("doctor", "--root", filled, "--json")
+        (failed,) = [check for check in done.value if check["level"] == "FAIL"]
+        assert (done.code, failed["check"]) == (1, "store")
+        assert "restore a backup, or `hmr import" in failed["result"]
+        SqlStore(f"sqlite:///{database}").head()  # creates the tables
+
+
+@pytest.mark.parametrize("command", [*READING, ["doctor"]])
+def test_reading_creates_no_store(
+    hmr: Hmr, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    """Neither where this machine shall be a PRIMARY, nor where a database is named; nothing else is read then."""
+    named = hmr("--database", f"sqlite:///{tmp_path}/x.db", "--root", root, *command)
+    settings = make_settings(replicate_mode="PRIMARY")
+    monkeypatch.setattr("horde_model_reference.settings.get_settings", lambda: settings)
+    as_primary = hmr("--root", root, *command)
+    for done, path in ((named, tmp_path / "x.db"), (as_primary, root / "reference.sqlite3")):
+        assert done.code == (1 if command == ["doctor"] else 5)
+        assert str(path) in done.out + done.err
+        assert "no store yet; `hmr import PATH` creates it" in done.out + done.err
+        assert not path.exists()
+
+
+@pytest.mark.parametrize("word", ["size_on_disk_bytes__les=5", "name__foo=3"])
+def test_an_operation_that_is_none_is_told_with_those_that_are(hmr: Hmr, filled: Path, word: str) -> None:
+    """It was once told as the fault of a record."""
+    done = hmr("query", "image_generation", word, "--root", filled)
+    assert done.code == 2
+    assert f"{word.partition('__')[0]}__lte" in done.err
+
+
+@pytest.mark.parametrize("word", ["requirements__nope=1", "requirements__nope__gt=1"])
+def test_a_key_that_no_record_has_selects_nothing(hmr: Hmr, filled: Path, word: str) -> None:
+    """It was once told that None has none; a missing key is `none`."""
+    done = hmr("query", "image_generation", word, "--root", filled, "--json")
+    assert (done.code, done.value) == (0, [])
+    assert len(hmr("query", "image_generation", "requirements__nope=none", "--root", filled, "--json").value) == 12

@@ -293,3 +293,55 @@ def test_doctor_finds_a_root_that_is_no_folder_and_a_store_without_records(
     assert hmr("import", file, "--root", root).code == 0
     empty = {check["check"]: check for check in hmr("doctor", "--root", root, "--json").value}
     assert (empty["reading"]["level"], "hmr import" in empty["reading"]["next"]) == ("WARN", True)
+
+
+def test_a_dry_run_tells_the_revision_that_the_import_then_has(hmr: Hmr, filled: Path) -> None:
+    """It once told the revision of its own rehearsal. The second import of the same files makes none."""
+    told = [
+        hmr("import", FIXTURES, *more, "--root", filled, "--json").value for more in (["--dry-run"], [], ["--dry-run"])
+    ]
+    assert told[0]["revision"] == told[1]["revision"] == told[2]["revision"] > 33
+
+
+@pytest.mark.parametrize("name", ["legacy/clip.json", "meta/v2/clip_metadata.json"])
+def test_an_import_without_changes_repairs_a_mirror_that_doctor_finds_behind(hmr: Hmr, filled: Path, name: str) -> None:
+    """Also the files beside the v2 ones."""
+    (filled / name).unlink()
+    (warning,) = [check for check in hmr("doctor", "--root", filled, "--json").value if check["level"] == "WARN"]
+    assert name in warning["result"]
+    assert "took 0 changes" in hmr("import", "--starter", "--root", filled).out
+    assert (filled / name).is_file()
+
+
+@pytest.mark.parametrize("form", ["v2", "legacy"])
+def test_an_export_says_which_files_in_the_folder_are_of_another_state(
+    hmr: Hmr, filled: Path, tmp_path: Path, form: str
+) -> None:
+    """Files of categories that had no records then; and where there was nothing at all, that too."""
+    hmr("export", tmp_path, "--format", form, "--root", filled)
+    mixed = hmr("export", tmp_path, "--format", form, "--at", "1", "--root", filled, "--json")
+    left = [line for line in mixed.err.splitlines() if "no records at revision 1" in line]
+    assert mixed.code == 1
+    assert len(left) == len([*tmp_path.glob("*.*")]) - len(mixed.value["written"]) > 5
+    nothing = hmr("export", tmp_path / "new", "--format", form, "--at", "2001-01-01", "--root", filled)
+    assert (nothing.code, "no records at revision 0" in nothing.err) == (0, True)
+
+
+def test_a_model_that_was_not_there_then_is_told_with_the_revision(hmr: Hmr, filled: Path) -> None:
+    """For it may be there now."""
+    done = hmr("show", "image_generation", "SDXL 1.0", "--at", "3", "--root", filled)
+    assert (done.code, "at revision 3" in done.err) == (3, True)
+
+
+def test_strict_says_that_warnings_count(hmr: Hmr, tmp_path: Path) -> None:
+    """Else "0 errors" and exit code 1 contradict each other."""
+    record = {
+        "name": "x",
+        "record_type": "image_generation",
+        "baseline": "unheard_of",
+        "nsfw": False,
+        "inpainting": False,
+    }
+    (tmp_path / "stable_diffusion.json").write_text(json.dumps({"x": record}))
+    done = hmr("validate", "--strict", tmp_path)
+    assert (done.code, "0 errors, 1 warnings, which --strict counts" in done.err) == (1, True)

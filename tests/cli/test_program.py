@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -20,6 +22,7 @@ from horde_model_reference.cli.main import app
 from tests.cli.conftest import Hmr
 
 _PROGRAM = [sys.executable, "-m", "horde_model_reference"]
+_SECONDS = 60
 _BOXES = set("─│┃━┏┓╭╮")
 
 
@@ -37,7 +40,7 @@ COMMANDS = cast("_Command", typer.main.get_command(app)).commands
 
 
 def _environment(**more: str) -> dict[str, str]:
-    ours = ("HORDE_MODEL_REFERENCE_", "AIWORKER_")
+    ours = ("HORDE_MODEL_REFERENCE_", "AIWORKER_", "PYTHONUNBUFFERED")  # buffers are part of what is tested
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     source = Path(__file__).parents[2] / "src"
     return {**kept, "PYTHONPATH": str(source), "HORDE_MODEL_REFERENCE_OFFLINE": "1", **more}
@@ -146,7 +149,8 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = _run("serve", "--port", taken.getsockname()[1], "--root", tmp_path)
     assert done.returncode == 5
-    assert "cannot be served" in done.stderr
+    assert "cannot be served: Address already in use; choose another --port" in done.stderr
+    assert done.stderr.count("cannot be served") == 1
     assert "Traceback" not in done.stderr
 
 
@@ -157,7 +161,9 @@ def test_without_its_packages_the_program_names_the_extra() -> None:
         "import importlib.util as u; find = u.find_spec; u.find_spec = lambda n: None if n == 'typer' else find(n)\n"
     )
     code = f"{blind}from horde_model_reference.cli import run; run()"
-    done = subprocess.run([sys.executable, "-c", code], env=_environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 2
     assert "horde_model_reference[cli]" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -167,7 +173,9 @@ def test_help_loads_nothing_heavy() -> None:
     """Neither pydantic nor SQLAlchemy nor the HTTP library is needed to say what the commands are."""
     code = "from horde_model_reference.cli.main import main; import sys; main(['--help'])\n"
     code += "print([m for m in ('pydantic', 'sqlalchemy', 'httpx', 'fastapi', 'rich') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], env=_environment(), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=_environment(), capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]"
 
 
@@ -181,6 +189,7 @@ def test_a_reader_that_goes_away_is_no_error_message(tmp_path: Path) -> None:
             env=_environment(),
             stdout=gone,
             stderr=subprocess.PIPE,
+            timeout=60,
             check=False,
         )
     assert (done.returncode, done.stderr) == (141, b"")
@@ -191,7 +200,12 @@ def test_closed_and_full_streams_are_no_traceback(tmp_path: Path, redirection: s
     """Nobody listening is no failure; an answer that could not be written is one."""
     words = " ".join([*_PROGRAM, "--root", str(tmp_path), "list", "clip"])
     done = subprocess.run(
-        ["sh", "-c", f"{words} {redirection}"], env=_environment(), capture_output=True, text=True, check=False
+        ["sh", "-c", f"{words} {redirection}"],
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == code
     assert "Traceback" not in done.stderr
@@ -206,22 +220,38 @@ def test_a_stream_that_cannot_show_a_letter_is_no_failure(tmp_path: Path) -> Non
     assert "\\u65e5" in done.stdout
 
 
-def _on_a_terminal(*words: object) -> tuple[subprocess.Popen[bytes], Iterator[bytes]]:
+def _reset_signals() -> None:
+    """In the child: as a shell in the foreground starts it, whatever this process was told to ignore."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _ignore_interrupts() -> None:
+    """In the child: as `nohup program &` in a script starts it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _on_a_terminal(
+    *words: object, prepare: Callable[[], None] = _reset_signals, **more: str
+) -> tuple[subprocess.Popen[bytes], Generator[bytes, None, None]]:
     master, terminal = pty.openpty()
     process = subprocess.Popen(
         [*_PROGRAM, *map(str, words)],
-        env=_environment(TERM="xterm", COLUMNS="100"),
+        env=_environment(**{"TERM": "xterm", "COLUMNS": "100", **more}),
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
         start_new_session=True,
+        preexec_fn=prepare,  # noqa: PLW1509  (nothing but signals)
     )
     os.close(terminal)
 
-    def output() -> Iterator[bytes]:
+    def output() -> Generator[bytes, None, None]:
         try:
-            while data := os.read(master, 65536):
-                yield data
+            while select.select([master], [], [], _SECONDS)[0]:
+                yield os.read(master, 65536)
+            process.kill()
+            pytest.fail(f"nothing came for {_SECONDS} seconds")
         except OSError:  # the other side is closed
             return
         finally:
@@ -250,9 +280,10 @@ def test_the_demo_ends_by_itself_without_a_terminal(tmp_path: Path) -> None:
         os.kill(int(done.stdout.partition("(process ")[2].partition(")")[0]), 0)
 
 
-def test_the_demo_serves_on_a_terminal_until_it_is_stopped(tmp_path: Path) -> None:
-    """Ctrl-C ends it with status 0."""
-    process, output = _on_a_terminal("--root", tmp_path / "kept", "demo")
+@pytest.mark.parametrize("prepare", [_reset_signals, _ignore_interrupts])
+def test_the_demo_serves_on_a_terminal_until_it_is_stopped(tmp_path: Path, prepare: Callable[[], None]) -> None:
+    """Ctrl-C ends it with status 0, which it once did not where interrupts were ignored when it started."""
+    process, output = _on_a_terminal("--root", tmp_path / "kept", "demo", prepare=prepare)
     shown = b""
     for data in output:
         shown += data
@@ -263,3 +294,74 @@ def test_the_demo_serves_on_a_terminal_until_it_is_stopped(tmp_path: Path) -> No
     assert process.wait(30) == 0
     assert b"Traceback" not in shown
     assert (tmp_path / "kept" / "reference.sqlite3").is_file()
+
+
+@pytest.mark.parametrize("name", ["a [v2] b", "a [/] b", "a [link=https://x.org]b"])
+def test_brackets_in_a_name_are_no_markup_on_a_terminal(tmp_path: Path, name: str) -> None:
+    """The title of `show` once lost `[v2]`, and ended with an unexpected `MarkupError` at `[/]`."""
+    (tmp_path / "clip.json").write_text(json.dumps({name: {"name": name}}))
+    process, output = _on_a_terminal("show", "clip", name, "--offline", "--root", tmp_path)
+    shown = b"".join(output).decode()
+    assert process.wait(60) == 0
+    assert f"clip: {name}".replace(" ", "") in "".join(re.sub(r"\x1b\[[0-9;]*m", "", shown).split())
+
+
+def test_the_demo_leaves_nothing_behind_when_its_terminal_goes_away(tmp_path: Path) -> None:
+    """It once left its folder."""
+    process, output = _on_a_terminal("demo", TMPDIR=str(tmp_path))
+    shown = b""
+    for data in output:
+        shown += data
+        if b"Ctrl-C to stop" in shown:
+            break
+    assert list(tmp_path.iterdir())
+    output.close()
+    os.kill(process.pid, signal.SIGHUP)
+    process.wait(_SECONDS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("list 2>&1 >/dev/null | exec true", 141),
+        ("list >/dev/full", 5),
+        ("--help >/dev/full", 5),
+        ("list 2>/dev/full", 5),
+    ],
+)
+def test_what_is_still_buffered_does_not_change_the_exit_code(tmp_path: Path, words: str, code: int) -> None:
+    """The interpreter's own last flush once made 120 of it."""
+    words, _, pipe = words.partition("|")
+    script = " ".join([*_PROGRAM, "--root", str(tmp_path), words])
+    reading, writing = os.pipe()
+    os.close(reading)
+    more = {"HORDE_MODEL_REFERENCE_PRIMARY_API_URL": "http://127.0.0.1:9/api", "HORDE_MODEL_REFERENCE_OFFLINE": "0"}
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(
+            ["sh", "-c", script], env=_environment(**more), stdout=gone if pipe else None, timeout=60, check=False
+        )
+    assert done.returncode == code
+
+
+def test_where_all_categories_come_from_is_told_once_on_a_terminal(filled: Path) -> None:
+    """Its path once wrapped in each row."""
+    for command in ("list", "status"):
+        process, output = _on_a_terminal("--root", filled, command, COLUMNS="300")
+        shown = b"".join(output).decode()
+        assert process.wait(_SECONDS) == 0
+        assert shown.count("source") == 1
+
+
+def test_a_new_store_that_is_served_is_told_to_be_empty(tmp_path: Path) -> None:
+    """With the command that fills it."""
+    process, output = _on_a_terminal("--root", tmp_path / "root", "serve", "--port", "0")
+    shown = b""
+    for data in output:
+        shown += data
+        if b"running on" in shown:
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    shown += b"".join(output)
+    assert process.wait(_SECONDS) == 0
+    assert b"hmr import --starter" in shown

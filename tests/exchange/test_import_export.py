@@ -434,7 +434,7 @@ def test_a_bundle_of_a_later_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_document_is_stored_as_its_record_was_read(store: SqlStore, tmp_path: Path) -> None:
     """Text for a number or a truth, a field by its Python name: every reader gets the same meaning; the rest stays."""
-    image = {
+    image: dict[str, object] = {
         "name": "I",
         "baseline": "flux_1",
         "nsfw": "false",

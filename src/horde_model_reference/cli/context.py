@@ -2,7 +2,8 @@
 
 `Session.reads_store` is the one place that decides what commands read:
 
-* the store, where REPLICATE_MODE is PRIMARY, a database is named, or there is one under the root;
+* the store, where REPLICATE_MODE is PRIMARY, a database is named, or there is one under the root; one that is not there
+  or lost its content is an error then, for reading creates nothing and takes nothing over;
 * else what a REPLICA reads: its PRIMARY, then the files under the root, then the starter catalogue;
 * with `--offline` the same without the network.
 """
@@ -40,7 +41,7 @@ __all__ = [
     "require_path",
 ]
 
-_SQLITE = "sqlite:///"
+_SQLITE = re.compile(r"sqlite(?:\+\w+)?:///([^?]*)")
 _REVISION = re.compile(r"[0-9]{1,18}\Z")
 
 
@@ -76,15 +77,14 @@ class Session:
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False
     creates_store: bool = field(default=False, init=False)
-    takes_over: bool = field(default=True, init=False)
+    takes_over: bool = field(default=False, init=False)
 
     @cached_property
     def settings(self) -> HordeModelReferenceSettings:
         """The settings of the environment, with the database of the command line. Raises `SettingsInvalid`."""
-        from horde_model_reference.settings import HordeModelReferenceSettings, get_settings
+        from horde_model_reference.settings import get_settings, make_settings
 
-        settings = get_settings()  # also where a database is given: it words what is wrong in the environment
-        return settings if self.database is None else HordeModelReferenceSettings(database_url=self.database)
+        return get_settings() if self.database is None else make_settings(database_url=self.database)
 
     @cached_property
     def data_root(self) -> Path:
@@ -96,15 +96,44 @@ class Session:
     @property
     def reads_store(self) -> bool:
         """Whether this machine owns a store, which is then what is read; see the module."""
-        return self.creates_store or self.settings.replicate_mode == "PRIMARY" or self.has_store
+        settings = self.settings
+        named = settings.replicate_mode == "PRIMARY" or settings.database_url is not None
+        return self.creates_store or named or self._database is None or self._database.is_file()
 
     @property
     def has_store(self) -> bool:
-        """Whether there is a database already."""
+        """Whether there is a database already, with anything in it."""
+        return self._database is None or (self._database.is_file() and self._database.stat().st_size > 0)
+
+    @property
+    def _database(self) -> Path | None:
+        """The file of the database; None for one on a server."""
         from horde_model_reference.wiring import database_address
 
-        address = database_address(self.data_root, self.settings)
-        return not address.startswith(_SQLITE) or Path(address.removeprefix(_SQLITE)).is_file()
+        found = _SQLITE.match(database_address(self.data_root, self.settings))
+        return Path(found[1]) if found else None
+
+    @property
+    def loss(self) -> str:
+        """What an empty store means where the data root has files with records; nothing where it has none."""
+        from horde_model_reference.domain.categories import get_all_registered_categories, get_category_descriptor
+
+        names = [get_category_descriptor(each).v2_filename(each) for each in get_all_registered_categories()]
+        if not any(
+            path.is_file() and path.stat().st_size > len(b"{}\n") for path in map(self.data_root.joinpath, names)
+        ):
+            return ""
+        told = "the store is empty but the data root has files of an earlier state"
+        return f"{told}: restore a backup, or `hmr import {self.data_root}`"
+
+    def _require_store(self) -> None:
+        """Raises `StoreUnavailable` where the store is not there and this command does not create it."""
+        if self.creates_store or self.has_store:
+            return
+        if self._database is not None and self._database.is_file():
+            reason = "the file is empty: restore a backup, or begin with: hmr import PATH"
+            raise StoreUnavailable(str(self._database), self.loss or reason)
+        raise StoreUnavailable(str(self._database), "there is no store yet; `hmr import PATH` creates it")
 
     @property
     def is_offline(self) -> bool:
@@ -118,6 +147,7 @@ class Session:
         from horde_model_reference.wiring import Mode, assemble
 
         if self.reads_store:
+            self._require_store()
             mode = Mode(ReplicateMode.PRIMARY, False, self.data_root, takes_over=self.takes_over)
             return assemble(mode, self.settings)
         return assemble(Mode(ReplicateMode.REPLICA, self.is_offline, self.data_root), self.settings)

@@ -51,7 +51,8 @@ def validate(
     if session.as_json or findings:
         value = {"records": records, "errors": errors, "warnings": warnings, "findings": table.as_objects()}
         table.print(session.as_json, value)
-    tell(f"{records} records are good; {errors} errors, {warnings} warnings")
+    counted = ", which --strict counts as errors" if strict and warnings else ""
+    tell(f"{records} records are good; {errors} errors, {warnings} warnings{counted}")
     return int(bool(findings if strict else errors))
 
 
@@ -86,7 +87,7 @@ def status(session: Session) -> int:
     except ReferenceUnavailable as error:
         facts["fault"] = error.reason or str(error)
     columns = ("category", "records", "source", "revision", "changed", "age_seconds", "set_aside", "fault")
-    table = Table(columns, [[row[c] for c in columns] for row in category_rows(session)], "Categories")
+    table = Table(columns, [[row[c] for c in columns] for row in category_rows(session)], "Categories", "source")
     Table(("what", "value"), list(facts.items())).print(session.as_json, {**facts, "categories": table.as_objects()})
     if not session.as_json:
         print()
@@ -141,8 +142,10 @@ def examine(session: Session) -> Iterator[Check]:
     yield Check(OK, "settings", "valid; `hmr config --changed` shows what is not as by default")
     yield from _extras(session, stored)
     yield _data_root(session.data_root)
-    yield from _checked("store", _store if stored else _primary, session)
-    yield from _checked("reading", _reading, session)
+    checks = list(_checked("store", _store if stored else _primary, session))
+    yield from checks
+    if not stored or checks[0].level != FAIL:  # else there is nothing to read, which was said
+        yield from _checked("reading", _reading, session)
 
 
 def _checked(name: str, look: Callable[[Session], Iterator[Check]], session: Session) -> Iterator[Check]:
@@ -177,6 +180,9 @@ def _store(session: Session) -> Iterator[Check]:
     from horde_model_reference.stores.schema import SCHEMA_VERSION
 
     head, records = store.head(), sum(store.counts().values())
+    if not head and session.loss:
+        yield Check(FAIL, "store", f"{store.url}: {session.loss}", "see docs/operations.md; nothing was changed")
+        return
     yield Check(OK, "store", f"{store.url}: {records} records, revision {head}, schema {SCHEMA_VERSION}")
     if faults := store.verify():
         result = f"{len(faults)} faults, the first at revision {faults[0][0]}: {faults[0][1]}"
@@ -194,11 +200,17 @@ def _mirror(session: Session) -> Check:
         return Check(OK, "mirror", "turned off by MIRROR_ENABLED")
     store, behind = session.store(), []
     for category in store.counts():
-        path = session.data_root / get_category_descriptor(category).v2_filename(category)
+        kind = get_category_descriptor(category)
+        path = session.data_root / kind.v2_filename(category)
         if not path.is_file() or path.read_bytes() != v2_file(store.entries(category)):
             behind.append(path.name)
+        beside = ["legacy/" + kind.legacy_filename(category)] if kind.has_legacy_format else []
+        beside.append(f"meta/v2/{category}_metadata.json")
+        behind += [name for name in beside if not (session.data_root / name).is_file()]
     if behind:
-        return Check(WARN, "mirror", f"behind: {', '.join(behind)}", "`hmr serve` or the next change rewrites it")
+        return Check(
+            WARN, "mirror", f"behind: {', '.join(behind)}", "`hmr import`, `hmr serve` or the next change rewrites them"
+        )
     return Check(OK, "mirror", f"the files in {session.data_root} are those of the store")
 
 

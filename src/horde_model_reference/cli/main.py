@@ -105,7 +105,11 @@ def _face(function: Callable[..., int], *without: str) -> Callable[..., None]:
         context.obj = session
         for word in common:  # what stands after the command is stronger than what stands before it
             setattr(session, word.name, words.pop(word.name) or getattr(session, word.name))
-        if code := _code_of(session, lambda: function(session, **words)):
+        try:
+            code = _code_of(session, lambda: function(session, **words))
+        except BrokenPipeError:  # while it was told what went wrong
+            code = _BROKEN_PIPE
+        if code:
             raise typer.Exit(code)
 
     face.__doc__ = function.__doc__
@@ -127,7 +131,6 @@ def _code_of(session: Session, command: Callable[[], int]) -> int:
         tell("hmr: interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is quiet
         return _BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  (the last one before the user)
         if session.traceback:
@@ -138,8 +141,26 @@ def _code_of(session: Session, command: Callable[[], int]) -> int:
     return code
 
 
+def _flushed(code: int) -> int:
+    """The exit code, once nothing is left to write: the interpreter's own last flush would end with one of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if stream is sys.stdout or isinstance(error, BrokenPipeError):
+                code = code or _code_of_error(error)
+    return code
+
+
+def _code_of_error(error: Exception) -> int:
+    if isinstance(error, BrokenPipeError):
+        return _BROKEN_PIPE
+    return next((code for kinds, code in _CODES if isinstance(error, kinds)), _UNEXPECTED)
+
+
 def _tell_error(error: Exception) -> int:
-    code = next((code for kinds, code in _CODES if isinstance(error, kinds)), _UNEXPECTED)
+    code = _code_of_error(error)
     if code == _UNEXPECTED:
         tell(f"hmr: unexpected {type(error).__name__}: {error}")
         tell("  this is a defect; run it again with --traceback and report what that shows")
@@ -190,7 +211,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app(args=arguments, prog_name=called if called == "horde-model-reference" else "hmr")
     except SystemExit as done:
-        return done.code if isinstance(done.code, int) else int(done.code is not None)
+        return _flushed(done.code if isinstance(done.code, int) else int(done.code is not None))
+    except OSError as error:  # not even what went wrong could be told
+        return _flushed(_code_of_error(error))
     finally:
         library.removeHandler(handler)
-    return 0
+    return _flushed(0)

@@ -19,11 +19,15 @@ __all__ = ["Table", "at_time", "print_csv", "print_json", "say", "tell", "workin
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of JSON values under column names; `title` stands above it on a terminal only."""
+    """Rows of JSON values under column names.
+
+    Only on a terminal a `title` stands above it, as does a value of the column `once` that is the same in each row.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     title: str = ""
+    once: str = ""
 
     def as_objects(self) -> list[dict[str, object]]:
         """One object a row."""
@@ -34,9 +38,17 @@ class Table:
         if as_json:
             print_json(self.as_objects() if value is None else value)
         elif sys.stdout.isatty():
-            _print_rich(self)
+            _print_rich(self._without_once())
         else:
             _print_plain(self)
+
+    def _without_once(self) -> Table:
+        place = self.columns.index(self.once) if self.once else 0
+        values = {row[place] for row in self.rows} - {None} if self.once else set()
+        if len(values) != 1:
+            return self
+        columns, *rows = ([*row[:place], *row[place + 1 :]] for row in (self.columns, *self.rows))
+        return Table(list(map(str, columns)), rows, f"{self.title}; {self.once}: {values.pop()}")
 
 
 def print_json(value: object) -> None:
@@ -95,11 +107,12 @@ def _print_rich(table: Table) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(title=table.title or None, box=SIMPLE_HEAD, title_justify="left")
+    title = Text(_printable(table.title), "table.title") if table.title else None  # no markup: it names a model
+    shown = RichTable(title=title, box=SIMPLE_HEAD, title_justify="left")
     for place, column in enumerate(table.columns):
         kinds = {type(row[place]) for row in table.rows if row[place] is not None}
         numeric = kinds and kinds <= {int, float}
-        shown.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(Text(column.replace("_", " ")), justify="right" if numeric else "left", overflow="fold")
     for row in table.rows:
         shown.add_row(*(Text(_printable(text)) for text in map(_rounded, table.columns, row)))
     Console().print(shown)

@@ -69,7 +69,7 @@ def list_(session: Session, category: CategoryChoice = None, limit: Limit = None
         columns = _columns_of(type(records[0])) if records else ["name"]
         rows = _rows_of(records, columns)
     shown = rows[offset:][:limit]
-    Table(columns, shown, category or "Categories").print(session.as_json)
+    Table(columns, shown, category or "Categories", "" if category else "source").print(session.as_json)
     if len(shown) < len(rows):
         tell(f"{len(shown)} of {len(rows)} shown")
     return 0
@@ -104,7 +104,7 @@ def query(
 
     A filter is FIELD=VALUE, or FIELD__OP=VALUE with gt, gte, lt, lte, ne, in or contains. A list field such as tags
     holds its VALUE. `in` takes several values with commas between. `none` is a missing value. a__b reaches into
-    a nested field.
+    a nested field, and is `none` where a record has no such.
 
     With --json and no --columns, whole records.
     """
@@ -194,7 +194,10 @@ def _document(session: Session, category: str, name: str, at: str, legacy: bool)
     if name not in entries:
         folded = {each.casefold(): each for each in entries}
         close = get_close_matches(name.casefold(), folded)
-        raise ModelNotFound(name, category, tuple(folded[each] for each in close))
+        missing = ModelNotFound(name, category, tuple(folded[each] for each in close))
+        if at:
+            missing.add_note(f"This is what the store held at revision {session.store_at(at).revision}.")
+        raise missing
     if legacy:
         return legacy_entries(category, {name: entries[name]})[name]
     return decode_object(entries[name].document, where=name)
@@ -254,7 +257,7 @@ def _selection(session: Session, category: str) -> tuple[ModelQuery[Any], type[G
 def _condition(record_type: type[GenericModelRecord], text: str) -> Predicate:
     """A filter as a predicate. Raises `UnknownField`, which names the close ones."""
     from horde_model_reference.domain.predicates import OPERATORS, comparison
-    from horde_model_reference.domain.record_fields import parse_path
+    from horde_model_reference.domain.record_fields import column, column_or_none, parse_path
 
     name, equals, value = text.partition("=")
     name = name.strip()
@@ -263,14 +266,15 @@ def _condition(record_type: type[GenericModelRecord], text: str) -> Predicate:
     field, _, operation = name.rpartition("__")
     if not field or operation not in OPERATORS:
         field, operation = name, "eq"
-    path = parse_path(record_type, field)
+    path = parse_path(record_type, field, OPERATORS)
+    read = column if len(path) == 1 else column_or_none  # a key that a record lacks is `none`
     kinds = _kinds(record_type.model_fields[path[0]].annotation) if len(path) == 1 else frozenset()
     several = operation in ("in", "not_in")
     values = [_value(field, kinds, part) for part in (value.split(",") if several else [value])]
     if list in kinds and operation in ("eq", "ne", "in", "not_in") and values != [None]:
         held = reduce(or_, (comparison(path, "contains", each) for each in values))
         return ~held if operation in ("ne", "not_in") else held
-    return comparison(path, operation, values if several else values[0])
+    return comparison(path, operation, values if several else values[0], read)
 
 
 def _kinds(annotation: object) -> frozenset[object]:

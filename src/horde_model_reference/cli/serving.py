@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from horde_model_reference.cli.context import Session, require_path
-from horde_model_reference.cli.output import say
+from horde_model_reference.cli.output import say, tell
 from horde_model_reference.cli.storing import import_, log
 from horde_model_reference.errors import MissingExtra, SourceUnavailable
 
@@ -31,6 +32,7 @@ __all__ = ["demo", "serve"]
 _DEADLINE_SECONDS = 30.0
 _PREFIX = "HORDE_MODEL_REFERENCE_"
 _LOCAL = "127.0.0.1"
+_ENDS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
 def serve(
@@ -61,8 +63,9 @@ def demo(
     if data is not None:
         require_path(data)
     with ExitStack() as cleanup:
-        # A SIGTERM unwinds like Ctrl-C, so that the folder goes with us.
-        cleanup.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
+        for number in _ENDS:  # each unwinds like Ctrl-C, so that the folder goes with us
+            if number is signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:  # as after `nohup`
+                cleanup.callback(signal.signal, number, signal.signal(number, signal.default_int_handler))
         scratch = Path(tempfile.mkdtemp(prefix="hmr-demo-"))
         cleanup.callback(say, f"Kept: {scratch}") if keep else cleanup.callback(shutil.rmtree, scratch, True)
         root = (session.root or scratch / "primary" / "horde_model_reference").absolute()
@@ -104,8 +107,22 @@ def _server(session: Session, host: str, port: int, log_level: str) -> Server:
         from horde_model_reference.service.application import create_app
     except ImportError as error:
         raise MissingExtra("serving", "service") from error
-    session.store(create=True)
+    _require_free(host, port)
+    session.takes_over = True
+    if not session.store(create=True).head():
+        tell("hmr: the store is empty; `hmr import --starter` fills it with the catalogue of the package")
     return Server(Config(create_app(session.parts, session.settings), host, port, log_level=log_level))
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raises `OSError` where nobody could listen: what uvicorn says of it stands among its other lines."""
+    try:
+        family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        why = str(error.strerror).partition(" (")[0]  # the rest is the address again
+        reason = f"{host}:{port} cannot be served: {why}; choose another --port or --host"
+        raise OSError(reason) from error
 
 
 @contextmanager

@@ -7,14 +7,14 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from horde_model_reference.cli.context import At, CategoryOption, Session, complete, require_path
+from horde_model_reference.cli.context import At, CategoryOption, Session, StoreAt, complete, require_path
 from horde_model_reference.cli.output import Table, at_time, print_json, say, tell, working
 from horde_model_reference.errors import MalformedInput
 
@@ -46,14 +46,15 @@ def import_(
 ) -> int:
     """Take records into the store: a folder of legacy or v2 files, a single file of one category, or a bundle.
 
-    One unit of work: all of it or nothing. Repeated, it changes nothing. Records that cannot be read are set aside and
-    told, and left in the store as they were; the others are taken; the exit code is 1 then. The store is created on
-    first use.
+    One unit of work: all of it or nothing. Repeated, it changes nothing but a mirror that is behind. Records that
+    cannot be read are set aside and told, and left in the store as they were; the others are taken; the exit code is
+    1 then. The store is created on first use.
     """
     if (path is None) is not starter:
         raise typer.BadParameter("give a PATH or --starter, one of the two")
     from horde_model_reference.exchange.importing import import_records
     from horde_model_reference.exchange.incoming import read_path
+    from horde_model_reference.exchange.mirror import Mirror
 
     with as_file(files("horde_model_reference").joinpath("data", "starter")) as catalogue:
         incoming = read_path(catalogue if path is None else require_path(path), choice=form)
@@ -65,8 +66,13 @@ def import_(
         _rehearsal(session, incoming) if dry_run else nullcontext(session.store(create=True)) as store,
         working("Importing", incoming.total) as advance,
     ):
-        words = {"actor": actor or _user(), "note": note}
-        report = import_records(store, incoming, **words, prune=prune, progress=lambda *_: advance())
+        by = actor or _user()
+        before = store.head()
+        report = import_records(store, incoming, actor=by, note=note, prune=prune, progress=lambda *_: advance())
+    if dry_run and session.has_store:  # the rehearsal has a count of its own
+        report = replace(report, revision=session.store().head() + report.revision - before)
+    elif not dry_run and not report.changes and session.settings.mirror_enabled:
+        Mirror(store, session.data_root).keep_up()  # with changes, it has done so by itself
     aside = len({(each.file, each.record) for each in wrong})
     _tell_report(session, report, "would take" if dry_run else "took", aside)
     return int(bool(wrong))
@@ -82,7 +88,10 @@ def export(
     ] = None,
     at: At = "head",
 ) -> int:
-    """Write the store out: a folder of v2 or legacy files, or one bundle with the legacy originals in it."""
+    """Write the store out: a folder of v2 or legacy files, or one bundle with the legacy originals in it.
+
+    Exit code 1 where the folder holds a file, from before, of a category that has no records at that revision.
+    """
     if (folder is None) is (bundle is None):
         raise typer.BadParameter("give a FOLDER or --bundle FILE, one of the two")
     from horde_model_reference.exchange import exporting
@@ -94,16 +103,21 @@ def export(
         write_atomically(bundle, exporting.bundle(then))
     elif folder is not None:
         written = (exporting.write_legacy if form == "legacy" else exporting.write_v2)(then, folder)
+    mixed = _of_other_revisions(then, folder, form == "legacy", written) if folder is not None else []
+    for path in mixed:
+        tell(f"warning: {path} is older and no part of this: its category has no records at revision {then.revision}")
+    if not then.revision:
+        tell(f"the store holds no records at revision {then.revision}")
     names = [str(path) for path in written]
     Table(["written"], [[name] for name in names]).print(session.as_json, {"revision": then.revision, "written": names})
-    return 0
+    return int(bool(mixed))
 
 
 def log(
     session: Session,
     since: Annotated[int, typer.Option(metavar="REVISION", min=0, help="Only what happened after this one.")] = 0,
     category: CategoryOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The newest so many.")] = 20,
 ) -> int:
     """The newest changes, the latest one last."""
     from horde_model_reference.domain.categories import find_category
@@ -164,6 +178,8 @@ def verify(session: Session) -> int:
 @contextmanager
 def _rehearsal(session: Session, incoming: Incoming) -> Iterator[Store]:
     """A store of its own with what is there now, to try an import on."""
+    from horde_model_reference.domain.events import Kind
+    from horde_model_reference.exchange.importing import PEER_FILES
     from horde_model_reference.settings import HordeModelReferenceSettings
     from horde_model_reference.wiring import open_store
 
@@ -176,8 +192,19 @@ def _rehearsal(session: Session, incoming: Incoming) -> Iterator[Store]:
                 for category in incoming.records:
                     for name, entry in session.store().entries(category).items():
                         unit.put(category, name, entry.document, origin=entry.origin)
+                for name, entry in session.store().entries(PEER_FILES, kind=Kind.DOCUMENT).items():
+                    unit.put(PEER_FILES, name, entry.document, kind=Kind.DOCUMENT)
         yield copy
         copy.close()
+
+
+def _of_other_revisions(then: StoreAt, folder: Path, legacy: bool, written: list[Path]) -> list[Path]:
+    """Files in the folder that an export of everything would write, had their categories any records then."""
+    from horde_model_reference.domain.categories import get_all_registered_categories
+
+    kinds = {} if then.categories else get_all_registered_categories()
+    names = {kind.legacy_filename(each) if legacy else kind.v2_filename(each) for each, kind in kinds.items()}
+    return [path for path in sorted({folder / name for name in names} - {*written}) if path.is_file()]
 
 
 def _user() -> str:

@@ -12,13 +12,13 @@ from difflib import get_close_matches
 from functools import lru_cache
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
 from horde_model_reference.errors import MalformedInput, UnknownField
 
-__all__ = ["Path", "column", "parse_path", "reader", "require_field"]
+__all__ = ["Path", "column", "column_or_none", "parse_path", "reader", "require_field"]
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -35,10 +35,28 @@ def require_field(record_type: type[BaseModel], name: str) -> str:
     raise UnknownField(name, record_type.__name__, tuple(fields), tuple(get_close_matches(name, fields)))
 
 
-def parse_path(record_type: type[BaseModel], text: str) -> Path:
-    """`metadata__created_at` as a path whose first step is a field of that class. Raises `UnknownField`."""
+def parse_path(record_type: type[BaseModel], text: str, operations: Iterable[str] = ()) -> Path:
+    """`metadata__created_at` as a path whose first step is a field of that class.
+
+    Raises `UnknownField`, also for a step into a field that has nothing below it; `operations` are what may follow one.
+    """
     first, *rest = text.split("__")
-    return (require_field(record_type, first), *rest)
+    attribute = require_field(record_type, first)
+    if rest and not _has_steps(record_type.model_fields[attribute].annotation):
+        known = tuple(f"{first}__{operation}" for operation in operations) or tuple(record_type.model_fields)
+        raise UnknownField(text, record_type.__name__, known, tuple(get_close_matches(text, known)))
+    return (attribute, *rest)
+
+
+def _has_steps(annotation: object) -> bool:
+    """Whether a value of that type may be a dict, a model, or anything."""
+    if annotation in (Any, object) or isinstance(annotation, TypeVar):
+        return True
+    if get_origin(annotation) in (list, tuple, set, frozenset):
+        return False
+    own = get_origin(annotation) or annotation
+    own_has = isinstance(own, type) and issubclass(own, BaseModel | Mapping)
+    return own_has or any(map(_has_steps, get_args(annotation)))
 
 
 @lru_cache(maxsize=1024)
@@ -48,14 +66,21 @@ def reader(path: Path) -> Callable[[Any], Any]:
     return first if len(path) == 1 else lambda record: _walk(record, first(record), path)
 
 
+def column_or_none(records: Iterable[object], path: Path) -> Iterable[object]:
+    """As `column`, with None where a path ends early."""
+    return (_walk(record, getattr(record, path[0]), path, strict=False) for record in records)
+
+
 def column(records: Iterable[object], path: Path) -> Iterable[object]:
     """What `path` reads off each record; for a plain field the loop is C, and `getattr` the fastest in it."""
     return map(getattr, records, repeat(path[0])) if len(path) == 1 else map(reader(path), records)
 
 
-def _walk(record: object, value: object, path: Path) -> object:
+def _walk(record: object, value: object, path: Path, *, strict: bool = True) -> object:
     for depth, step in enumerate(path[1:], 1):
         found = _below(value, step)
+        if found is _MISSING and not strict:
+            return None
         if found is _MISSING:
             reached = "__".join(path[:depth])
             reason = f"{reached} is {'None' if value is None else f'a {type(value).__name__}'} and has no {step!r}"
