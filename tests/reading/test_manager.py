@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -26,7 +25,7 @@ from horde_model_reference.errors import ConfigurationLocked, ReferenceUnavailab
 from horde_model_reference.settings import HordeModelReferenceSettings, ReplicateMode
 from horde_model_reference.sources.local import StarterSource
 from horde_model_reference.wiring import Mode, assemble
-from tests.reading.samples import ESRGAN, IMAGES, RECORDS, text
+from tests.reading.samples import ESRGAN, RECORDS
 from tests.reading.simulators import Loopback, Primary, http
 
 NONE = PrefetchStrategy.NONE
@@ -42,21 +41,6 @@ class Backend(ModelReferenceBackend):
     def fetch_category(self, category: str, *, force_refresh: bool = False) -> JsonObject | None:
         self.asked.append(str(category))
         return self.documents.get(category)  # type: ignore[return-value]
-
-
-@pytest.fixture(autouse=True)
-def _no_instance() -> Iterator[None]:
-    ModelReferenceManager._instance = None
-    yield
-    ModelReferenceManager.reset()
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A data root with two categories."""
-    (tmp_path / "esrgan.json").write_text(text(ESRGAN))
-    (tmp_path / "stable_diffusion.json").write_text(text(IMAGES))
-    return tmp_path
 
 
 # -- one instance --

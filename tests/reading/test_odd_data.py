@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from horde_model_reference import ModelReferenceManager, StaticModelProvider
-from tests.reading.samples import ESRGAN, IMAGES, text
-
-
-@pytest.fixture(autouse=True)
-def _no_instance() -> Iterator[None]:
-    ModelReferenceManager._instance = None
-    yield
-    ModelReferenceManager.reset()
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A data root with two categories."""
-    (tmp_path / "esrgan.json").write_text(text(ESRGAN))
-    (tmp_path / "stable_diffusion.json").write_text(text(IMAGES))
-    return tmp_path
 
 
 def test_a_record_goes_by_its_name_and_is_found_by_its_key(root: Path) -> None:
