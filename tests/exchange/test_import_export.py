@@ -299,20 +299,30 @@ def test_one_file_of_a_category_can_be_read_alone(legacy: Path) -> None:
 
 
 def test_the_format_can_be_said_instead_of_recognised(legacy: Path, tmp_path: Path) -> None:
-    """`v2` takes no legacy file, `legacy` no v2 file."""
+    """`v2` looks for no legacy file; `legacy` reads what is there as legacy, a flat folder included."""
     (tmp_path / "legacy").mkdir()
     (tmp_path / "legacy" / "clip.json").write_bytes((legacy / "image" / "clip.json").read_bytes())
     (tmp_path / "blip.json").write_text('{"A": {"name": "A"}}')
     assert set(read_folder(tmp_path, choice="v2").records) == {"blip"}
-    assert set(read_folder(tmp_path, choice="legacy").records) >= {"clip"}
+    read = read_folder(tmp_path, choice="legacy")
+    assert set(read.records) == {"blip", "clip"}
+    assert all(record.origin for records in read.records.values() for record in records)
 
 
-def test_a_file_that_may_not_be_opened_is_a_finding(tmp_path: Path) -> None:
-    """A folder where a file is expected stands for any error of the system."""
-    loop = tmp_path / "blip.json"
+@pytest.mark.parametrize("place", ["blip.json", "legacy/blip.json"])
+@pytest.mark.parametrize("kind", ["a link to itself", "a folder"])
+def test_a_file_that_may_not_be_opened_is_a_finding(place: str, kind: str, tmp_path: Path) -> None:
+    """What is there and cannot be read is said, not passed over; the others are read."""
+    odd = tmp_path / place
+    odd.parent.mkdir(exist_ok=True)
+    if kind == "a folder":
+        odd.mkdir()
+    else:
+        odd.symlink_to(odd.name)
     (tmp_path / "clip.json").write_text('{"A": {"name": "A"}}')
-    loop.symlink_to("blip.json")
-    assert set(read_path(tmp_path).records) == {"clip"}
+    incoming = read_path(tmp_path)
+    assert set(incoming.records) == {"clip"}
+    assert [(finding.file, finding.severity) for finding in incoming.findings] == [(str(odd), Severity.ERROR)]
 
 
 def test_prune_spares_a_record_that_could_not_be_read(store: SqlStore, tmp_path: Path) -> None:

@@ -144,10 +144,10 @@ def read_folder(root: Path, *, choice: FormatChoice = "auto") -> Incoming:
 def _read_category(incoming: Incoming, root: Path, category: Category, choice: FormatChoice) -> None:
     current = root / get_category_descriptor(category).v2_filename(category)
     places = _legacy_places(root, category) if choice != "v2" else ()
-    legacy = next((place for place in places if place.is_file()), None)
+    legacy = next(filter(_is_there, places), None)
     if choice == "legacy_first":
         choice = "auto" if legacy in (None, current) else "legacy"
-    if choice != "legacy" and current.is_file():
+    if choice != "legacy" and _is_there(current):
         origins: dict[str, JsonObject] = {}
         if legacy is not None and legacy != current:
             incoming.read(legacy, lambda data: origins.update(incoming.entries(legacy, data)))
@@ -157,6 +157,11 @@ def _read_category(incoming: Incoming, root: Path, category: Category, choice: F
             incoming.take_legacy(category, legacy, spare)  # what its v2 file has damaged
     elif legacy is not None:
         incoming.read(legacy, lambda data: incoming.take_legacy(category, legacy, incoming.entries(legacy, data)))
+
+
+def _is_there(path: Path) -> bool:
+    """Also what cannot be read: that is for `Incoming.read` to say."""
+    return path.exists() or path.is_symlink()
 
 
 def _legacy_places(root: Path, category: Category) -> Iterator[Path]:
