@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from horde_model_reference.exchange.importing import import_records
 from horde_model_reference.exchange.incoming import read_path
@@ -17,6 +14,7 @@ from horde_model_reference.service.application import create_app
 from horde_model_reference.settings import HordeModelReferenceSettings, ReplicateMode
 from horde_model_reference.stores.base import Store
 from horde_model_reference.wiring import Mode, Parts, assemble
+from tests.service.servers import ScriptedStore, running
 
 LEGACY = Path(__file__).parents[1] / "fixtures" / "legacy"
 
@@ -42,15 +40,13 @@ def store(parts: Parts) -> Store:
 @pytest.fixture(scope="session")
 def client(parts: Parts) -> Iterator[httpx.Client]:
     """An HTTP client of the running service."""
-    config = uvicorn.Config(create_app(parts), port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with running(create_app(parts)) as url, httpx.Client(base_url=url) as client:
         yield client
-    server.should_exit = True
-    thread.join(timeout=20)
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Iterator[ScriptedStore]:
+    """An empty store that does what the test says."""
+    store = ScriptedStore(tmp_path)
+    yield store
+    store.close()

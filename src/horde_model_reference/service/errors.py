@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 
 from horde_model_reference.errors import (
     HordeModelReferenceError,
     ModelNotFound,
     ReferenceUnavailable,
+    RevisionUnknown,
     StoreError,
     UnknownCategory,
 )
 
-__all__ = ["answer_errors"]
+__all__ = ["answer_errors", "no_feed"]
 
 _STATUS: tuple[tuple[type[HordeModelReferenceError], int], ...] = (
     (UnknownCategory, 422),
     (ModelNotFound, 404),
     (ReferenceUnavailable, 404),
+    (RevisionUnknown, 410),
     (StoreError, 503),
 )
+_READ_WHOLE = ". Read the categories whole, and go on from the X-Reference-Revision that comes with them"
+
+
+def no_feed() -> HTTPException:
+    """What a service answers that keeps no log of changes."""
+    return HTTPException(404, "This service is a replica and keeps no log of changes; ask its PRIMARY")
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -34,4 +42,7 @@ class _Answer:
         self._status = status
 
     async def __call__(self, _request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, RevisionUnknown):
+            headers = {"X-Reference-Revision": str(error.newest)}
+            return JSONResponse({"detail": f"{error}{_READ_WHOLE}"}, self._status, headers)
         return JSONResponse({"detail": str(error)}, self._status)

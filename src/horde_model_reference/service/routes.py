@@ -1,12 +1,14 @@
-"""The routes: each takes what it needs, asks `Serving`, and answers. One factory serves both API versions."""
+"""The routes: each takes what it needs, asks `Serving` or `Feed`, and answers. One factory serves both API versions."""
 
 # No `from __future__ import annotations` here: FastAPI could not see types that are local to the factory.
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from horde_model_reference.domain.categories import (
     CANONICAL_CATEGORIES,
@@ -14,11 +16,19 @@ from horde_model_reference.domain.categories import (
     find_category,
     get_all_registered_categories,
 )
-from horde_model_reference.errors import UnknownCategory
-from horde_model_reference.service.serving import Body, Serving
+from horde_model_reference.errors import RevisionUnknown, StoreError, UnknownCategory
+from horde_model_reference.service.bodies import CODINGS, IDENTITY, Answer, Body, preferred_coding
+from horde_model_reference.service.errors import no_feed
+from horde_model_reference.service.feed import Feed, Question
+from horde_model_reference.service.serving import Serving
 from horde_model_reference.settings import ReplicateMode
 
-__all__ = ["VERSIONS", "ApiVersion", "reference_router", "root_router"]
+__all__ = ["VERSIONS", "ApiVersion", "FeedFirst", "changes_router", "reference_router", "root_router"]
+
+_MOST_CHANGES = 1000
+_LONGEST_WAIT = 55  # many proxies give up on a request after a minute
+_POLLED = {f"{prefix}/model_references/v2/changes" for prefix in ("", "/api")}
+_POLL = re.compile(rb"since=(\d{1,18})(?:&wait=(\d{1,3}(?:\.\d{1,6})?))?")
 
 
 async def _serving(request: Request) -> Serving:
@@ -26,8 +36,15 @@ async def _serving(request: Request) -> Serving:
     return serving
 
 
+async def _feed(request: Request) -> Feed:
+    feed: Feed | None = request.app.state.feed
+    if feed is None:
+        raise no_feed()
+    return feed
+
+
 Served = Annotated[Serving, Depends(_serving)]
-IfNoneMatch = Annotated[str | None, Header(alias="if-none-match", include_in_schema=False)]
+Changes = Annotated[Feed, Depends(_feed)]
 
 
 def _v2_category(model_category_name: str) -> str:
@@ -65,9 +82,9 @@ class ApiVersion:
     name: str
     categories: Callable[[], list[str]]
     category: Callable[[str], str]
-    body: Callable[[Serving, str], Body]
+    answer: Callable[[Serving, str], Answer]
     operations: str
-    model: Callable[[Serving, str, str], Body] | None = None
+    model: Callable[[Serving, str, str], Answer] | None = None
 
 
 VERSIONS = (
@@ -110,32 +127,104 @@ def reference_router(version: ApiVersion) -> APIRouter:
         return version.categories()
 
     @router.get("/{model_category_name}", operation_id=f"read_{version.operations}_reference")
-    def read_category(serving: Served, category: Category, if_none_match: IfNoneMatch = None) -> Response:
+    def read_category(request: Request, serving: Served, category: Category) -> Response:
         """All records of a category by name."""
-        return _answer(version.body(serving, category), if_none_match)
+        return _respond(request, version.answer(serving, category))
 
     if version.model is not None:
         one = version.model
 
         @router.get("/{model_category_name}/model/{model_name:path}", operation_id="read_v2_single_model")
-        def read_model(
-            serving: Served, category: Category, model_name: str, if_none_match: IfNoneMatch = None
-        ) -> Response:
+        def read_model(request: Request, serving: Served, category: Category, model_name: str) -> Response:
             """One record. Names may hold slashes, raw or encoded."""
-            return _answer(one(serving, category, model_name), if_none_match)
+            return _respond(request, one(serving, category, model_name))
 
     return router
 
 
-def _answer(body: Body, if_none_match: str | None) -> Response:
-    headers = {"ETag": body.etag, "Cache-Control": "no-cache"}
-    if body.revision is not None:
-        headers["X-Reference-Revision"] = str(body.revision)
-    if if_none_match is not None and _matches(if_none_match, body.etag):
-        return Response(status_code=304, headers=headers)
-    return Response(body.data, media_type="application/json", headers=headers)
+def changes_router() -> APIRouter:
+    """What happened after a revision. Goes before the categories: its path looks like one of theirs."""
+    router = APIRouter(prefix="/model_references/v2", tags=["v2"])
+    statuses: dict[int | str, dict[str, Any]] = {
+        204: {"description": "Nothing happened after `since`"},
+        404: {"description": "A replica keeps no log of changes"},
+        410: {"description": "Nobody can go on from `since`: read whole"},
+    }
+
+    @router.get("/changes", operation_id="read_v2_changes", responses=statuses)
+    async def read_changes(
+        request: Request,
+        feed: Changes,
+        since: Annotated[int, Query(ge=0)] = 0,
+        category: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=_MOST_CHANGES)] = _MOST_CHANGES,
+        wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT)] = 0,
+    ) -> Response:
+        """What happened to records after revision `since`; where that is nothing yet, for `wait` seconds at most."""
+        coding = preferred_coding(_joined(request, "accept-encoding"))
+        question = Question(since, None if category is None else find_category(category), limit, coding)
+        return await _told(request, feed, question, wait)
+
+    return router
 
 
-def _matches(if_none_match: str, etag: str) -> bool:
-    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return "*" in tags or etag in tags
+async def _told(request: Request, feed: Feed, question: Question, wait: float) -> Response:
+    since = question.since
+    head = await (feed.bell.other_than(since, wait) if wait else feed.bell.look())
+    if head == since:
+        return Response(status_code=204, headers={"X-Reference-Revision": str(head)})
+    return _respond(request, await feed.tell(question, head))
+
+
+class FeedFirst:
+    """In front of the framework: what replicas ask all day, of which the framework's share would be the largest.
+
+    Whatever is not such a question, or has no such answer, goes on to the routes, which say so.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = _POLL.fullmatch(scope["query_string"]) if _is_poll(scope) else None
+        feed: Feed | None = scope["app"].state.feed if asked else None
+        if asked is None or feed is None or (wait := float(asked[2] or 0)) > _LONGEST_WAIT:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        question = Question(int(asked[1]), None, _MOST_CHANGES, preferred_coding(_joined(request, "accept-encoding")))
+        try:
+            response = await _told(request, feed, question, wait)
+        except (RevisionUnknown, StoreError):
+            await self._app(scope, receive, send)
+        else:
+            await response(scope, receive, send)
+
+
+def _is_poll(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in _POLLED
+
+
+def _joined(request: Request, header: str) -> str:
+    return ",".join(request.headers.getlist(header))
+
+
+def _respond(request: Request, answer: Answer) -> Response:
+    body, coding = answer.body, answer.body.coding(_joined(request, "accept-encoding"))
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    if answer.revision is not None:
+        headers["X-Reference-Revision"] = str(answer.revision)
+    known = _known_tag(_joined(request, "if-none-match"), body, coding)
+    if known is not None:
+        return Response(status_code=304, headers=headers | {"ETag": known})
+    if coding != IDENTITY:
+        headers["Content-Encoding"] = coding
+    return Response(body.form(coding), media_type="application/json", headers=headers | {"ETag": body.etag(coding)})
+
+
+def _known_tag(if_none_match: str, body: Body, coding: str) -> str | None:
+    """The tag of the form that the reader has: a cache goes on with the form whose tag it is told."""
+    known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    if "*" in known:
+        return body.etag(coding)
+    return next((tag for each in (coding, IDENTITY, *CODINGS) if (tag := body.etag(each)) in known), None)
