@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks import bench_query, bench_reading, bench_store
+from benchmarks import bench_network, bench_query, bench_reading, bench_store
 from benchmarks.rows import table
 
 __all__ = ["main"]
@@ -16,7 +16,8 @@ __all__ = ["main"]
 
 def main() -> int:
     """Measure and print."""
-    rows = [*bench_reading.measure(), *bench_query.measure(), *bench_store.measure()]
+    programs = (bench_reading, bench_query, bench_store, bench_network)
+    rows = [row for program in programs for row in program.measure()]
     if "--json" in sys.argv[1:]:
         print(json.dumps([{**row._asdict(), "ok": row.ok} for row in rows], indent=2))
     else:

@@ -30,9 +30,10 @@ from horde_model_reference.exchange.incoming import read_folder
 from horde_model_reference.files import write_atomically
 from horde_model_reference.formats.json_codec import decode, encode, encode_pretty
 from horde_model_reference.model_reference_manager import ModelReferenceManager
-from horde_model_reference.sources.local import FolderSource, StarterSource
+from horde_model_reference.sources.folder import FolderSource
+from horde_model_reference.sources.local import StarterSource
 
-__all__ = ["measure"]
+__all__ = ["ROOT", "bodies", "environment", "in_turns", "measure", "process"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PROCESSES, ROUNDS, CALLS = 15, 40, 200
@@ -46,7 +47,7 @@ assert len(records) == 13 and records["image_generation"]
 """
 
 
-def _in_turns(rounds: int, *calls: Callable[[], float]) -> list[float]:
+def in_turns(rounds: int, *calls: Callable[[], float]) -> list[float]:
     """The median of what each call measures; they take turns, so that noise meets all alike."""
     times: list[list[float]] = [[] for _ in calls]
     for call in calls:
@@ -67,17 +68,19 @@ def _timed(function: Callable[[], object], calls: int = CALLS) -> Callable[[], f
     return measure_once
 
 
-def _environment(home: Path) -> dict[str, str]:
+def environment(home: Path) -> dict[str, str]:
+    """The variables of a process that knows nothing of ours but where its data lie."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("HORDE", "AI_HORDE", "PYTHON"))}
     return {**kept, "PYTHONPATH": str(ROOT / "src"), "AIWORKER_CACHE_HOME": str(home)}
 
 
-def _process(program: str, home: Path) -> Callable[[], float]:
-    command, environment = [sys.executable, "-c", program], _environment(home)
-    return _timed(lambda: subprocess.run(command, env=environment, cwd=home, check=True, capture_output=True), 1)
+def process(program: str, home: Path, **more: str) -> Callable[[], float]:
+    """Runs the program in a process of its own and gives how long that took, in microseconds."""
+    command, variables = [sys.executable, "-c", program], environment(home) | more
+    return _timed(lambda: subprocess.run(command, env=variables, cwd=home, check=True, capture_output=True), 1)
 
 
-def _bodies() -> Iterator[tuple[str, bytes]]:
+def bodies() -> Iterator[tuple[str, bytes]]:
     """Category by category, as compact v2 JSON."""
     folder = Path(os.environ.get("HORDE_REAL_DATA", _BESIDE))
     if folder.is_dir():
@@ -90,13 +93,13 @@ def _bodies() -> Iterator[tuple[str, bytes]]:
 
 
 def _import_rows(home: Path) -> Iterator[Row]:
-    bare, ours, settings, start = _in_turns(
+    bare, ours, settings, start = in_turns(
         PROCESSES,
-        *(_process(program, home) for program in ("", _IMPORT, "import pydantic_settings", _READ_ALL)),
+        *(process(program, home) for program in ("", _IMPORT, "import pydantic_settings", _READ_ALL)),
     )
     yield Row("`import horde_model_reference`, whole process", "bare interpreter", bare, ours, 2.5)
     done = subprocess.run(
-        [sys.executable, "-c", _MODULES], env=_environment(home), check=True, capture_output=True, text=True
+        [sys.executable, "-c", _MODULES], env=environment(home), check=True, capture_output=True, text=True
     )
     yield Row("the same, modules loaded", "", 0, int(done.stdout), 60, "modules", absolute=True)
     yield Row(
@@ -107,7 +110,7 @@ def _import_rows(home: Path) -> Iterator[Row]:
 def _warm_rows(manager: ModelReferenceManager, category: str) -> Iterator[Row]:
     plain = manager.get_model_reference(category)
     name = list(plain)[len(plain) // 2]
-    one, model, copy, read = _in_turns(
+    one, model, copy, read = in_turns(
         ROUNDS,
         _timed(lambda: plain[name]),
         _timed(lambda: manager.get_model(category, name)),
@@ -154,7 +157,7 @@ def _validation_row(bodies: dict[str, bytes]) -> Row:
     adapters: dict[str, TypeAdapter[Any]] = {}
     for category in bodies:
         adapters[category] = TypeAdapter(dict[str, get_record_type_for_category(category)])  # type: ignore[misc, arg-type]
-    floor, ours = _in_turns(
+    floor, ours = in_turns(
         ROUNDS // 2,
         _timed(lambda: [adapters[c].validate_json(body) for c, body in bodies.items()], 1),
         _timed(lambda: [validate_records(c, body) for c, body in bodies.items()], 1),
@@ -165,17 +168,17 @@ def _validation_row(bodies: dict[str, bytes]) -> Row:
 
 def measure() -> list[Row]:
     """All rows, with the data at hand."""
-    bodies = dict(_bodies())
+    data = dict(bodies())
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "horde_model_reference"
-        for category, body in bodies.items():
+        for category, body in data.items():
             write_atomically(FolderSource(root).path_of(category), encode_pretty(decode(body)))
         ModelReferenceManager.reset()
         manager = ModelReferenceManager(base_path=root, offline=True, prefetch_strategy="sync")
         rows = [*_import_rows(Path(folder)), *_warm_rows(manager, "text_generation")]
         rows += _twin_rows(manager, "text_generation")
         ModelReferenceManager.reset()
-    return [*rows, _validation_row(bodies)]
+    return [*rows, _validation_row(data)]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from horde_model_reference import _environment as _environment  # first: it reme
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from horde_model_reference.backends import *
     from horde_model_reference.domain.categories import *
     from horde_model_reference.domain.licensing import *
     from horde_model_reference.domain.predicates import *
@@ -30,12 +29,13 @@ if TYPE_CHECKING:
     from horde_model_reference.providers import *
     from horde_model_reference.reference import *
     from horde_model_reference.settings import *
+    from horde_model_reference.sources.plugin import *
     from horde_model_reference.text_backend_names import *
+    from horde_model_reference.watching import *
 
 __version__ = "8.90.0"
 
 _NAMES = {
-    "backends": "ModelReferenceBackend",
     "domain.categories": """
         CategoryDescriptor MODEL_CLASSIFICATION_LOOKUP MODEL_DOMAIN MODEL_PURPOSE MODEL_REFERENCE_CATEGORY
         ModelClassification get_all_registered_categories get_category_descriptor get_weights_marker_folders
@@ -69,11 +69,13 @@ _NAMES = {
     "model_reference_manager": "DeferredPrefetchHandle ModelReferenceManager PrefetchStrategy",
     "path_consts": "DEFAULT_SHOWCASE_FOLDER_NAME horde_model_reference_paths",
     "providers": "ModelProvider ModelProviderRegistry StaticModelProvider",
-    "reference": "Reference",
+    "reference": "CategoryStatus Reference",
     "settings": """
         CanonicalFormat HordeModelReferenceSettings R2Settings ReplicateMode horde_model_reference_settings
     """,
+    "sources.plugin": "ModelReferenceBackend",
     "text_backend_names": "get_model_name_variants has_legacy_text_backend_prefix strip_backend_prefix",
+    "watching": "ReferenceChange",
 }
 _FEW = 40_000
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -157,19 +157,26 @@ class ConfigurationLocked(HordeModelReferenceError, RuntimeError):
 class SourceUnavailable(HordeModelReferenceError):
     """One source did not answer, or its answer could not be used. Another source may still.
 
-    `absent` says that nothing is wrong with the source: it only has none of what was asked for.
+    `absent` says that nothing is wrong with the source: it only has none of what was asked for. `retry_after` is in how
+    many seconds asking again may help, where somebody said so.
     """
 
-    def __init__(self, source: str, reason: str, *, absent: bool = False) -> None:
+    def __init__(self, source: str, reason: str, *, absent: bool = False, retry_after: float | None = None) -> None:
         super().__init__(f"{source}: {reason}")
         self.source = source
         self.reason = reason
         self.absent = absent
+        self.retry_after = retry_after
 
     @classmethod
     def after(cls, refusals: list[SourceUnavailable]) -> SourceUnavailable:
-        """All of several sources refused: one error that tells each reason."""
-        return cls(", ".join(r.source for r in refusals), "; ".join(str(r) for r in refusals))
+        """All of several sources refused: one error with each reason, leaving out who merely has none, if it can."""
+        told = [r for r in refusals if not r.absent] or refusals
+        soonest = min((r.retry_after for r in told if r.retry_after is not None), default=None)
+        sources, texts = dict.fromkeys(r.source for r in told), dict.fromkeys(map(str, told))
+        both = cls(", ".join(sources), "; ".join(texts), absent=told[0].absent, retry_after=soonest)
+        both.args = (both.reason,)
+        return both
 
 
 class RevisionUnknown(HordeModelReferenceError, LookupError):

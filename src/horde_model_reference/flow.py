@@ -2,32 +2,35 @@
 
 A *flow* is a generator that yields what it wants done and gets the result back; it never waits itself. Two drivers run
 it: `run` on the caller's thread, `run_async` inside an event loop. Everything between a public method and the network
-is written once, as flows, and composed with `yield from`.
+is written once, as flows, and composed with `yield from`. `within` puts one deadline over a whole flow.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from horde_model_reference.errors import SourceUnavailable
 
 __all__ = [
     "All",
-    "AsyncFetcher",
     "Call",
     "Effect",
     "Fetch",
     "Flow",
     "Network",
     "NoNetwork",
+    "Pause",
     "Request",
     "Response",
     "run",
     "run_async",
+    "within",
 ]
 
 T = TypeVar("T")
@@ -67,6 +70,13 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Wants to go on after so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class All:
     """Wants several flows run: at once in a loop, one after the other on a thread.
 
@@ -76,41 +86,65 @@ class All:
     flows: Sequence[Flow[Any]]
 
 
-Effect: TypeAlias = "Fetch | Call | All"
+Effect: TypeAlias = "Fetch | Call | Pause | All"
 Flow: TypeAlias = Generator[Effect, Any, T]
 
 
-class AsyncFetcher(Protocol):
-    """Sends requests inside an event loop."""
-
-    async def send(self, request: Request) -> Response:
-        """The answer; raises `SourceUnavailable`."""
+_SHARE = 0.6
 
 
 class Network(Protocol):
-    """The way out of this process, in both colours."""
+    """The way out of this process, for callers of both colours."""
 
-    def send(self, request: Request) -> Response:
-        """The answer, waited for on the calling thread; raises `SourceUnavailable`."""
+    def begin(self, request: Request) -> Future[Response]:
+        """Send it; never blocks. Within its deadline the future has the answer or `SourceUnavailable`."""
 
-    def open_async(self) -> AbstractAsyncContextManager[AsyncFetcher]:
-        """A fetcher for the running loop, closed when the block ends."""
+    def close(self) -> None:
+        """Refuse what is under way and give back connections; the next request opens new ones."""
 
 
 class NoNetwork:
     """The network of a reader that must not have one: every request is refused, and nothing is ever opened."""
 
-    def send(self, request: Request) -> Response:
-        raise SourceUnavailable(request.url, "this reader is offline")
+    def begin(self, request: Request) -> Future[Response]:
+        refused: Future[Response] = Future()
+        refused.set_exception(SourceUnavailable(request.url, "this reader is offline"))
+        return refused
 
-    @asynccontextmanager
-    async def open_async(self) -> AsyncIterator[AsyncFetcher]:
-        yield _Refusing()
+    def close(self) -> None:
+        """Nothing is open."""
 
 
-class _Refusing(AsyncFetcher):
-    async def send(self, request: Request) -> Response:
-        return NoNetwork().send(request)
+def within(flow: Flow[T], seconds: float) -> Flow[T]:
+    """The flow, over after `seconds`: every request and pause after that is refused with `SourceUnavailable`.
+
+    No request may use more than three fifths of what is left, so that something is left for who is asked next.
+    """
+    ends = time.monotonic() + seconds
+
+    def cut(effect: Effect) -> Effect:
+        left = ends - time.monotonic()
+        if isinstance(effect, All):
+            return All([within(part, max(left, 0.0)) for part in effect.flows])
+        if left <= 0 and isinstance(effect, Fetch | Pause):
+            raise SourceUnavailable("the network", f"no answer within {seconds:g} s")
+        if isinstance(effect, Fetch):
+            return Fetch(replace(effect.request, deadline=min(effect.request.deadline, left * _SHARE)))
+        return effect
+
+    try:
+        effect = next(flow)
+        while True:
+            try:
+                result = yield cut(effect)
+            except Exception as error:  # noqa: BLE001  (between a flow and its driver: it is the flow's)
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(result)
+    except StopIteration as end:
+        return cast("T", end.value)
+    finally:
+        flow.close()
 
 
 def run(flow: Flow[T], network: Network) -> T:
@@ -118,10 +152,10 @@ def run(flow: Flow[T], network: Network) -> T:
 
     def do(effect: Effect) -> object:
         if isinstance(effect, Fetch):
-            return network.send(effect.request)
+            return _answer(network.begin(effect.request))
         if isinstance(effect, All):
             return [run(part, network) for part in effect.flows]
-        return _call(effect.function)
+        return _call(effect.function if isinstance(effect, Call) else partial(time.sleep, effect.seconds))
 
     try:
         effect = next(flow)
@@ -140,20 +174,18 @@ def run(flow: Flow[T], network: Network) -> T:
 
 async def run_async(flow: Flow[T], network: Network) -> T:
     """Drive a flow to its end inside the running loop; what blocks runs in a thread, so the loop never waits."""
-    async with network.open_async() as fetcher:
-        return await _drive(flow, fetcher)
 
-
-async def _drive(flow: Flow[T], fetcher: AsyncFetcher) -> T:
     async def do(effect: Effect) -> object:
         if isinstance(effect, Fetch):
-            return await fetcher.send(effect.request)
+            return await asyncio.wrap_future(network.begin(effect.request))
         if isinstance(effect, All):
-            ends = await asyncio.gather(*(_drive(part, fetcher) for part in effect.flows), return_exceptions=True)
-            for failure in (end for end in ends if isinstance(end, BaseException)):
-                raise failure
-            return ends
-        return await asyncio.to_thread(_call, effect.function)
+            parts = [asyncio.ensure_future(run_async(part, network)) for part in effect.flows]
+            await asyncio.gather(*parts, return_exceptions=True)
+            return [part.result() for part in parts]
+        if isinstance(effect, Call):
+            return await asyncio.to_thread(_call, effect.function)
+        await asyncio.sleep(effect.seconds)
+        return None
 
     try:
         effect = next(flow)
@@ -168,6 +200,14 @@ async def _drive(flow: Flow[T], fetcher: AsyncFetcher) -> T:
         return cast("T", end.value)
     finally:
         flow.close()
+
+
+def _answer(future: Future[Response]) -> Response:
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()  # who was interrupted does not want the answer any more
+        raise
 
 
 def _call(function: Callable[[], object]) -> object:

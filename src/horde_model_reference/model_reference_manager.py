@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from horde_model_reference.backends.base import ModelReferenceBackend
+from horde_model_reference.backends.github_backend import GitHubBackend
 from horde_model_reference.domain.categories import Category, get_category_descriptor
 from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.domain.records import GenericModelRecord
@@ -26,16 +26,18 @@ from horde_model_reference.providers.base import ModelProvider
 from horde_model_reference.reference import CategoryStatus, Reference
 from horde_model_reference.settings import ReplicateMode, get_settings
 from horde_model_reference.sourced_reference import SourcedReference
+from horde_model_reference.sources.plugin import ModelReferenceBackend
 from horde_model_reference.typed_reads import TypedReads
 from horde_model_reference.wiring import Mode, Parts, assemble
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from horde_model_reference.domain.metadata import CategoryMetadata
     from horde_model_reference.domain.query import ModelQuery
+    from horde_model_reference.watching import ReferenceChange
 
-__all__ = ["DeferredPrefetchHandle", "ModelReferenceManager", "PrefetchStrategy"]
+__all__ = ["DeferredPrefetchHandle", "GitHubBackend", "ModelReferenceManager", "PrefetchStrategy"]
 
 _locking = ForkLock()
 
@@ -290,8 +292,17 @@ class ModelReferenceManager(TypedReads):
         return self.deferred_prefetch_handle is not None and self.deferred_prefetch_handle.prefetch_pending
 
     def status(self) -> list[CategoryStatus]:
-        """What is in memory, where it came from and how old it is; asks nobody."""
+        """What is in memory, where it came from, how old it is and what is wrong with it; asks nobody."""
         return self.reference.status()
+
+    def on_change(self, callback: Callable[[ReferenceChange], object]) -> Callable[[], None]:
+        """Call `callback` with each change of a category that has been read, on the thread that noticed it; gives a
+        function that ends this."""
+        return self.reference.on_change(callback)
+
+    def changes(self) -> AsyncIterator[ReferenceChange]:
+        """The same for `async for`."""
+        return self.reference.changes()
 
     def get_metadata(self, category: Category) -> CategoryMetadata | None:
         """How often and when the category changed; None where this process cannot know. Raises `UnknownCategory`."""

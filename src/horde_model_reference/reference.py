@@ -1,14 +1,17 @@
 """The reading object: typed records of every category, from one source, held in memory.
 
-A warm read is a dictionary lookup and a copy; it runs no flow, takes no lock and asks nobody. When what is held grows
-older than `max_age` the next read asks the source, which mostly says that nothing changed. Whatever goes wrong then,
-the reader keeps what it has: a read fails only where there never was anything to give.
+A warm read is a dictionary lookup and a copy; it runs no flow, takes no lock and asks nobody. What is held and grows
+older than `max_age` is read again: with `behind`, from a thread that keeps it up to date while readers go on; without,
+by the next reader, which is right for sources on this machine. Whatever goes wrong then, the reader keeps what it has:
+a read fails only where there never was anything to give.
 """
 
 from __future__ import annotations
 
-import asyncio
+import math
+import random
 import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,10 +28,13 @@ from horde_model_reference.errors import (
     SourceUnavailable,
     UnknownCategory,
 )
-from horde_model_reference.flow import Call, Flow, Network, run, run_async
+from horde_model_reference.flow import Call, Flow, Network, run, run_async, within
 from horde_model_reference.forks import no_fork
-from horde_model_reference.formats.json_codec import decode_object
+from horde_model_reference.formats.json_codec import decode_object, encode
+from horde_model_reference.keeping import Keeper
 from horde_model_reference.single_flight import SingleFlight
+from horde_model_reference.sources.base import Ask
+from horde_model_reference.watching import ReferenceChange, Watchers
 
 if TYPE_CHECKING:
     from horde_model_reference.domain.records import GenericModelRecord
@@ -38,6 +44,8 @@ __all__ = ["CategoryStatus", "Reference"]
 
 _log = logger("reference")
 _now = time.monotonic
+_SHORTEST_AGE = 1.0
+"""Nothing is polled more often than this, whatever `max_age` says: readers do not wait for it anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,6 @@ class _Held:
     era: int
     names: dict[str, str] = field(default_factory=dict)
     """Key -> name, of the few documents whose key is not their record's name; both find the record."""
-    read_at: float = field(default_factory=time.time)
     fault: str = ""
 
     @property
@@ -66,18 +73,24 @@ class _Held:
             raise ModelNotFound(name, self.snapshot.category, tuple(get_close_matches(name, self.records, n=3)))
         return found
 
-    def status(self, category: Category) -> CategoryStatus:
-        source, age = self.snapshot.source, time.time() - self.read_at
-        findings = tuple(self.findings)
-        return CategoryStatus(category, len(self.records), source, self.snapshot.revision, age, self.fault, findings)
+    def status(self, category: Category, max_age: float) -> CategoryStatus:
+        age = max(0.0, time.time() - self.snapshot.checked)
+        return CategoryStatus(
+            *(category, len(self.records), self.snapshot.source, self.snapshot.revision, age, self.fault),
+            tuple(self.findings),
+            stale=bool(self.fault) or age > 2 * max_age + 1,
+            next_attempt=max(0.0, self.good_until - _now()),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryStatus:
-    """What is held of one category: how many records, from where, which revision, how old in seconds, what is wrong.
+    """What is held of one category: how many records, from where, which revision, what is wrong.
 
-    `fault` is why the last attempt to read it again failed, empty where it did not; `set_aside` are the findings about
-    records that could not be read and those kept with a warning.
+    `age` is how many seconds ago it was last known to be current at its source. `fault` is why the last attempt to read
+    it again failed, or why something lesser stands in for it; empty where all is well. `set_aside` are the findings
+    about records that could not be read and those kept with a warning. `stale`: it is at fault, or should have been
+    read again by now. `next_attempt` is in how many seconds it will be read again, where somebody reads or keeps it.
     """
 
     category: Category
@@ -87,6 +100,8 @@ class CategoryStatus:
     age: float
     fault: str
     set_aside: tuple[Finding, ...]
+    stale: bool = False
+    next_attempt: float = 0.0
 
 
 class Reference:
@@ -94,15 +109,33 @@ class Reference:
     threads, event loops and forked processes.
 
     `max_age` is how many seconds a held category is given out before the source is asked again; 0 asks every time.
+    `behind` keeps what was read up to date from a thread of its own, so that no read ever waits again; `follow` is for
+    how many seconds that thread lets a source hold the question for the next change, 0 polls. `patience` is how many
+    seconds a read that must wait waits at most, whatever the source does.
     Dictionaries are the caller's own; the records in them are shared between callers: copy one before changing it.
     """
 
-    def __init__(self, source: Source, network: Network, *, max_age: float = 60.0) -> None:
+    def __init__(
+        self,
+        source: Source,
+        network: Network,
+        *,
+        max_age: float = 60.0,
+        patience: float = 60.0,
+        behind: bool = False,
+        follow: float = 0.0,
+    ) -> None:
         self._source = source
         self._network = network
         self._max_age = max(0.0, max_age)
+        self._patience, self._follow = patience, follow
+        self._keeper = Keeper(self.renew) if behind else None
         self._memory: dict[Category, _Held] = {}
-        self._flights: SingleFlight[_Held] = SingleFlight()
+        self._refusals: dict[Category, tuple[float, str]] = {}
+        """Until when what cannot be had is not asked for again, which only a keeper heeds, and why it cannot."""
+        self._flights: SingleFlight[dict[Category, _Held | str]] = SingleFlight()
+        self._watchers = Watchers()
+        self._degraded = False
         self._era = 0
 
     def read(self, category: Category, *, fresh: bool = False) -> Records:
@@ -142,21 +175,15 @@ class Reference:
     def warm(self, *, fresh: bool = False) -> None:
         """Load every category that is not in memory, or with `fresh` all. Raises `ReferenceUnavailable` where there is
         nothing of any then."""
-        refusals = []
-        for category in self._wanted(fresh):
-            try:
-                self._load(category, fresh)
-            except ReferenceUnavailable as refusal:
-                refusals.append(refusal)
-        self._require_something(refusals)
+        if wanted := self._wanted(fresh):
+            self._load_all(wanted, fresh)
+        self._require_something()
 
     async def warm_async(self, *, fresh: bool = False) -> None:
-        """Like `warm`, all categories at once."""
-        loads = [self._load_async(category, fresh) for category in self._wanted(fresh)]
-        ends = await asyncio.gather(*loads, return_exceptions=True)
-        for fault in (e for e in ends if isinstance(e, BaseException) and not isinstance(e, ReferenceUnavailable)):
-            raise fault
-        self._require_something([end for end in ends if isinstance(end, ReferenceUnavailable)])
+        """Like `warm`, without blocking the loop."""
+        if wanted := self._wanted(fresh):
+            await self._load_all_async(wanted, fresh)
+        self._require_something()
 
     def held(self) -> dict[Category, Records | None]:
         """What is in memory of every known category, however old; None for what is not. Asks nobody."""
@@ -173,66 +200,186 @@ class Reference:
 
     def status(self) -> list[CategoryStatus]:
         """What is held, category by category; asks nobody."""
-        return [held.status(category) for category, held in sorted(self._memory.items())]
+        return [held.status(category, self._max_age) for category, held in sorted(self._memory.items())]
 
-    # -- loading: a flow decides, a driver waits, one load a category at a time --
+    def on_change(self, callback: Callable[[ReferenceChange], object]) -> Callable[[], None]:
+        """Call `callback` with each change of a category that has been read, on the thread that noticed it; gives a
+        function that ends this. What it raises is logged."""
+        return self._watchers.add(callback)
+
+    def changes(self) -> AsyncIterator[ReferenceChange]:
+        """The same for `async for`, in the running loop."""
+        return self._watchers.changes()
+
+    def close(self) -> None:
+        """End the thread that keeps this up to date; reads go on with what is held."""
+        if self._keeper is not None:
+            self._keeper.stop()
+
+    # -- keeping up to date --
+
+    def renew(self) -> float:
+        """Read again what is due, or hold the question for what changes; gives in how many seconds to call again."""
+        began = _now()
+        memory = dict(self._memory)
+        due = [category for category, held in memory.items() if held.good_until <= began]
+        counted = [category for category, held in memory.items() if held.snapshot.revision is not None]
+        if due:
+            since = time.time() - self._max_age / 2
+            ends = run(self._reading(due, self._era, since), self._network)
+            if self._follow and not any(isinstance(end, str) or end.fault for end in ends.values()):
+                return 0.0
+        elif self._follow and counted:
+            run(self._reading(counted, self._era, time.time(), wait=self._follow), self._network)
+            moved = any(
+                self._memory[category].snapshot.body is not memory[category].snapshot.body for category in counted
+            )
+            if moved or _now() - began > self._follow / 2:
+                return 0.0
+        return min((held.good_until for held in self._memory.values()), default=began + self._max_age) - _now()
+
+    # -- loading: a flow decides, a driver waits --
 
     def _current(self, category: Category, fresh: bool = False) -> _Held | None:
         held = self._memory.get(category)
-        return None if held is None or fresh or held.era != self._era or held.good_until < _now() else held
+        if held is None or fresh:
+            return None
+        if self._keeper is not None:
+            self._keeper.start()  # in a forked child there is none yet
+            return held
+        return None if held.era != self._era or held.good_until < _now() else held
 
     def _load(self, category: Category, fresh: bool = False) -> _Held:
-        known, era = _known(category), self._era
-        return self._flights.do((known, era), lambda: run(self._reading(known, era), self._network), anew=fresh)
+        return _one(category, self._load_all(self._unless_refused(category, fresh), fresh))
 
     async def _load_async(self, category: Category, fresh: bool = False) -> _Held:
-        known, era = _known(category), self._era
-        return await self._flights.do_async(
-            (known, era), lambda: run_async(self._reading(known, era), self._network), anew=fresh
-        )
+        return _one(category, await self._load_all_async(self._unless_refused(category, fresh), fresh))
 
-    def _reading(self, category: Category, era: int) -> Flow[_Held]:
-        before = self._memory.get(category)
+    def _load_all(self, wanted: list[Category], fresh: bool) -> dict[Category, _Held | str]:
+        key, loading = self._loading(wanted, fresh)
+        return self._flights.do(key, lambda: run(loading(), self._network), anew=fresh)
+
+    async def _load_all_async(self, wanted: list[Category], fresh: bool) -> dict[Category, _Held | str]:
+        key, loading = self._loading(wanted, fresh)
+        return await self._flights.do_async(key, lambda: run_async(loading(), self._network), anew=fresh)
+
+    def _loading(
+        self, wanted: list[Category], fresh: bool
+    ) -> tuple[object, Callable[[], Flow[dict[Category, _Held | str]]]]:
+        era, since = self._era, time.time() if fresh else -math.inf
+        return (frozenset(wanted), era), lambda: within(self._reading(wanted, era, since), self._patience)
+
+    def _reading(
+        self, wanted: list[Category], era: int, since: float, *, wait: float = 0.0
+    ) -> Flow[dict[Category, _Held | str]]:
+        before = {category: self._memory.get(category) for category in wanted}
+        known = {category: held.snapshot if held else None for category, held in before.items()}
+        found = yield from self._source.read(Ask(known, since, wait))
+        ends: dict[Category, _Held | str] = {}
+        for category, answer in found.items():
+            held = before[category]
+            if wait and held is not None and isinstance(answer, SourceUnavailable):
+                ends[category] = self._unheard(held, answer)
+            else:
+                ends[category] = yield from self._taken(category, answer, held, era)
+        self._tell(ends)
+        if self._keeper is not None and self._memory:
+            self._keeper.start()
+        return ends
+
+    def _taken(
+        self, category: Category, answer: Snapshot | SourceUnavailable, before: _Held | None, era: int
+    ) -> Flow[_Held | str]:
         try:
-            snapshot = yield from self._source.read(category, before.snapshot if before else None)
-            held = yield from self._validated(category, snapshot, before, era)
+            if isinstance(answer, SourceUnavailable):
+                raise answer
+            held = yield from self._validated(category, answer, before, era)
         except (SourceUnavailable, MalformedInput) as refusal:
+            pause = getattr(refusal, "retry_after", None)
+            until = _now() + (self._max_age if pause is None else pause)
             if before is None:
-                raise ReferenceUnavailable(category, str(refusal)) from refusal
-            held = self._kept(category, before, refusal, era)
+                self._refusals[category] = (until, str(refusal))
+                return str(refusal)
+            held = replace(before, good_until=until, era=era, fault=str(refusal))
         now = self._memory.get(category)
         if now is not None and now is not before and (now.revision, now.era) > (held.revision, era):
             return now  # another load overtook this one; nobody shall see an earlier revision after a later one
         self._memory[category] = held
+        if before is not None and self._watchers and held.snapshot.body is not before.snapshot.body:
+            self._watchers.tell((yield Call(partial(ReferenceChange.between, before.snapshot, held.snapshot))))
         return held
 
     def _validated(self, category: Category, snapshot: Snapshot, before: _Held | None, era: int) -> Flow[_Held]:
-        good_until, fault = _now() + self._max_age, snapshot.instead
-        if fault and not (before is not None and before.fault):
-            _log.warning("%s: reading %s instead: %s", category, snapshot.source, fault)
+        snapshot = snapshot if snapshot.checked else replace(snapshot, checked=time.time())
+        good_until, fault = _now() + self._lasts(snapshot), snapshot.instead
         if before is not None and snapshot.body is before.snapshot.body:
-            return replace(before, snapshot=snapshot, good_until=good_until, era=era, read_at=time.time(), fault=fault)
-        records, findings = yield Call(partial(_validate, category, snapshot.body))
+            return replace(before, snapshot=snapshot, good_until=good_until, era=era, fault=fault)
+        records, findings = yield Call(partial(_validate, snapshot, before))
+        snapshot = replace(snapshot, delta=None)  # it holds the body before
         if findings and not records:
             raise SourceUnavailable(snapshot.source, f"not one record of {category} can be read; {findings[0]}")
-        for finding in findings:
-            _log.warning("%s: %s", category, finding)
+        if findings and (before is None or findings != before.findings):
+            _log.warning("%s: %d records set aside or doubtful; %s", category, len(findings), findings[0])
         by_name, names = _by_name(records)
         return _Held(snapshot, by_name, findings, good_until, era, names, fault=fault)
 
-    def _kept(self, category: Category, before: _Held, refusal: Exception, era: int) -> _Held:
-        if not before.fault:
+    def _lasts(self, snapshot: Snapshot) -> float:
+        """For how many seconds a snapshot need not be read again; many readers shall not come back in step."""
+        if snapshot.instead:
+            return min(self._max_age, snapshot.retry_after or self._max_age)
+        if self._keeper is None:
+            return self._max_age
+        longest = max(self._max_age, _SHORTEST_AGE) * random.uniform(0.9, 1.0)
+        return min(longest, max(0.0, longest - (time.time() - snapshot.checked)))
+
+    def _unheard(self, held: _Held, answer: SourceUnavailable) -> _Held:
+        """Nobody could be followed, which says nothing about the data: a poll will tell, soon where one may help."""
+        if answer.retry_after is not None:
+            held = replace(held, good_until=min(held.good_until, _now() + answer.retry_after))
+            self._memory[held.snapshot.category] = held
+        return held
+
+    def _tell(self, ends: dict[Category, _Held | str]) -> None:
+        """One line where what is read becomes worse than it should be, one where it is well again."""
+        faults = [end if isinstance(end, str) else end.fault for end in ends.values()]
+        faults = [fault for fault in faults if fault]
+        if faults and not self._degraded:
+            self._degraded = True
             # Log analysers of GPU workers look for "cache is stale".
-            _log.warning("%s: cache is stale, reading it again failed; keeping what there is: %s", category, refusal)
-        return replace(before, good_until=_now() + self._max_age, era=era, fault=str(refusal))
+            told = "cache is stale, reading it again failed; going on with what there is for %d categories: %s"
+            _log.warning(told, len(faults), faults[0])
+        elif ends and not faults and self._degraded and not any(held.fault for held in self._memory.values()):
+            self._degraded = False
+            _log.info("the reference is up to date again")
+
+    def _unless_refused(self, category: Category, fresh: bool) -> list[Category]:
+        try:
+            category = find_category(category)
+        except UnknownCategory as error:
+            raise ReferenceUnavailable(category, str(error)) from error
+        if not fresh and self._is_refused(category):
+            raise ReferenceUnavailable(category, self._refusals[category][1])
+        return [category]
+
+    def _is_refused(self, category: Category) -> bool:
+        return self._keeper is not None and self._refusals.get(category, (0.0, ""))[0] > _now()
 
     def _wanted(self, fresh: bool) -> list[Category]:
         categories = [c for c, d in get_all_registered_categories().items() if not d.managed_elsewhere]
-        return [c for c in categories if self._current(c, fresh) is None]
+        missing = [c for c in categories if self._current(c, fresh) is None]
+        return [c for c in missing if fresh or not self._memory or not self._is_refused(c)]
 
-    def _require_something(self, refusals: list[ReferenceUnavailable]) -> None:
-        if refusals and not self._memory:
-            raise refusals[0]
+    def _require_something(self) -> None:
+        for category, (_, reason) in self._refusals.items():
+            if not self._memory:
+                raise ReferenceUnavailable(category, reason)
+
+
+def _one(category: Category, ends: dict[Category, _Held | str]) -> _Held:
+    end = ends[find_category(category)]
+    if isinstance(end, str):
+        raise ReferenceUnavailable(category, end)
+    return end
 
 
 def _by_name(records: Records) -> tuple[Records, dict[str, str]]:
@@ -244,13 +391,17 @@ def _by_name(records: Records) -> tuple[Records, dict[str, str]]:
     return ({names.get(key, key): record for key, record in records.items()} if names else records), names
 
 
-def _validate(category: Category, body: bytes) -> tuple[Records, list[Finding]]:
+def _validate(snapshot: Snapshot, before: _Held | None) -> tuple[Records, list[Finding]]:
     with no_fork:
-        return validate_records(category, body)
+        patched = _patched(snapshot, before) if before is not None else None
+        return (patched, []) if patched is not None else validate_records(snapshot.category, snapshot.body)
 
 
-def _known(category: Category) -> Category:
-    try:
-        return find_category(category)
-    except UnknownCategory as error:
-        raise ReferenceUnavailable(category, str(error)) from error
+def _patched(snapshot: Snapshot, before: _Held) -> Records | None:
+    """The records before, with the few that changed; None where that is not so simple."""
+    delta = snapshot.delta
+    if delta is None or delta.base is not before.snapshot.body or before.findings or before.names:
+        return None
+    changed, findings = validate_records(snapshot.category, encode(delta.records))
+    kept = {name: record for name, record in before.records.items() if name not in delta.gone}
+    return None if findings else kept | changed

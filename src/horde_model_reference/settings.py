@@ -1,10 +1,9 @@
 """Every setting: its name in the environment, type, default, meaning, and what reads it.
 
 The fields of `HordeModelReferenceSettings` are the single table from which the parsing, `hmr config`,
-`docs/configuration.md` and `.env.example` all come. Values are taken from the environment as it was captured at import
-(`_environment`); keyword arguments override them. Combinations that cannot work together are put right by
-`_combinations` when an object is made, each with a line in the log. Only `wiring` reads settings; the rest gets
-arguments.
+`docs/configuration.md` and `.env.example` all come. Values are taken from the environment as it was captured at import,
+keyword arguments override them, and `_combinations` puts right what cannot work together, with a line in the log each.
+Only `wiring` reads settings; the rest gets arguments.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ import logging
 import re
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import PydanticBaseSettingsSource as _Source
 
 from horde_model_reference._environment import captured
 from horde_model_reference._log import logger
@@ -27,26 +28,15 @@ from horde_model_reference.errors import SettingsInvalid
 from horde_model_reference.forks import ForkLock
 from horde_model_reference.horde_environment import setting
 
-__all__ = [
-    "CanonicalFormat",
-    "HordeModelReferenceSettings",
-    "Origin",
-    "R2Settings",
-    "ReplicateMode",
-    "get_settings",
-    "horde_model_reference_settings",
-    "make_settings",
-    "variable_name",
-]
+__all__ = ["CanonicalFormat", "HordeModelReferenceSettings", "Origin", "R2Settings", "ReplicateMode", "get_settings"]
+__all__ += ["horde_model_reference_settings", "make_settings", "variable_name"]
 
 horde_model_reference_settings: HordeModelReferenceSettings
 
 Origin: TypeAlias = Literal["default", "environment", "argument", "rule"]
 """Where a value is from; `rule` is a combination rule that turned the setting off."""
-
 SECRETS: frozenset[Path] = frozenset({("database_url",), ("r2", "upload_secret_access_key")})
 """Settings that are never shown. In others only the passwords inside URLs are masked."""
-
 _log = logger("settings")
 
 
@@ -79,6 +69,7 @@ def _stripped_texts(value: object) -> object:
     return [text for item in items if (text := str(item).strip())] if isinstance(items, list) else items
 
 
+_used = partial(setting, by="library")
 _Texts: TypeAlias = Annotated[list[str], BeforeValidator(listed)]
 _LooseTexts: TypeAlias = Annotated[list[str], BeforeValidator(_stripped_texts)]
 _DatabaseUrl: TypeAlias = Annotated[SecretStr | None, BeforeValidator(database_url)]
@@ -229,12 +220,8 @@ class HordeModelReferenceSettings(BaseSettings):
         "`PRIMARY` owns the reference and accepts writes, `REPLICA` only reads it. Any letter case.",
         by="library, service",
     )
-    offline: bool = setting(
-        False, "Read from the local disk only: no network at all, no Redis, no seeding.", by="library"
-    )
-    make_folders: bool = setting(
-        False, "Create the folders under the data root when the manager is built.", by="library"
-    )
+    offline: bool = _used(False, "Read from the local disk only: no network at all, no Redis, no seeding.")
+    make_folders: bool = _used(False, "Create the folders under the data root when the manager is built.")
     database_url: _DatabaseUrl = setting(
         None, "Database of a PRIMARY; unset: an SQLite file under the data root. Never shown.", by="store"
     )
@@ -244,22 +231,26 @@ class HordeModelReferenceSettings(BaseSettings):
     canonical_format: CanonicalFormat = setting(
         CanonicalFormat.v2, "Which format accepts writes: `v2` or `legacy`.", by="store, service"
     )
-    primary_api_url: str | None = setting(
-        "https://models.aihorde.net/api",
-        "Where a REPLICA reads the reference; empty: it has no PRIMARY.",
-        by="library",
+    primary_api_url: str | None = _used(
+        "https://models.aihorde.net/api", "Where a REPLICA reads the reference; empty: it has no PRIMARY."
     )
-    primary_api_timeout: int = setting(10, "Seconds to wait for the PRIMARY to answer.", by="library")
-    first_load_timeout_seconds: float = setting(
-        10.0, "Seconds that the very first read may wait for the network before it uses local data.", gt=0
+    primary_api_timeout: int = _used(10, "Seconds to wait for the PRIMARY to answer.")
+    first_load_timeout_seconds: float = _used(
+        10.0, "Seconds that a read which must wait for the network waits in all; then local data must do.", gt=0
     )
-    max_response_bytes: int = setting(
-        64 * 1024 * 1024, "Largest HTTP answer that is read, in bytes after decompression.", by="library", gt=0
+    follow_changes: bool = _used(
+        True, "A REPLICA asks PRIMARY to hold its question until something changes; off: it polls."
     )
-    cache_ttl_seconds: int = setting(
-        60, "Seconds after which data counts as old and is refreshed; not above 0: always.", by="library"
+    max_lost_share: float = _used(
+        0.5, "Share of a category's records that may be gone at once before an answer is not believed.", ge=0, le=1
     )
-    enable_github_fallback: bool = setting(True, "A REPLICA reads GitHub when the PRIMARY does not answer.")
+    max_response_bytes: int = _used(
+        64 * 1024 * 1024, "Largest HTTP answer that is read, in bytes after decompression.", gt=0
+    )
+    cache_ttl_seconds: int = _used(
+        60, "Seconds after which data counts as old and is refreshed; not above 0: as soon as can be."
+    )
+    enable_github_fallback: bool = _used(True, "A REPLICA reads GitHub when the PRIMARY does not answer.")
     github_seed_enabled: bool = setting(False, "A PRIMARY with no data takes it from GitHub. Refused in REPLICA mode.")
     legacy_download_retry_max_attempts: int = setting(3, "Attempts to download a legacy file.")
     legacy_download_retry_backoff_seconds: int = setting(2, "Seconds between these attempts.")
@@ -320,13 +311,8 @@ class HordeModelReferenceSettings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        cls, settings_cls: type[BaseSettings], init_settings: _Source, *_: _Source, **_others: _Source
+    ) -> tuple[_Source, ...]:
         """Arguments, then the captured environment; neither `.env` files nor `os.environ` as it is now."""
         return init_settings, _CapturedSource(settings_cls)
 
@@ -367,11 +353,7 @@ def _combinations(s: HordeModelReferenceSettings) -> Iterator[tuple[int, str, tu
     replica = s.replicate_mode is ReplicateMode.REPLICA
     legacy = s.canonical_format is CanonicalFormat.legacy
     if s.offline:
-        yield (
-            logging.INFO,
-            "offline: the local disk is read; PRIMARY, GitHub and Redis are not contacted",
-            (_REDIS, _SEED),
-        )
+        yield logging.INFO, "offline: the local disk is read; PRIMARY, GitHub, Redis are not contacted", (_REDIS, _SEED)
     if replica and s.redis.use_redis:
         yield logging.WARNING, "USE_REDIS is ignored: Redis connects PRIMARY processes, this is a REPLICA", (_REDIS,)
     if replica and s.github_seed_enabled:
@@ -393,10 +375,7 @@ _settings: HordeModelReferenceSettings | None = None
 
 
 def get_settings() -> HordeModelReferenceSettings:
-    """The settings of this process, built on first use from the captured environment.
-
-    Raises `SettingsInvalid`, which names each bad variable and what is allowed; the next call tries again.
-    """
+    """The settings of this process, built on first use; until that works, `SettingsInvalid` names each bad variable."""
     global _settings  # noqa: PLW0603  (the singleton that is documented)
     with _lock:
         if _settings is None:

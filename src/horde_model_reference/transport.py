@@ -1,30 +1,36 @@
 """HTTP, behind one module: the only place that knows which library speaks it.
 
-One TLS context and one synchronous client per process, kept, because building them is what costs. Every answer has a
-limit on its decoded size and a deadline for the whole of it. Inside a loop the deadline is exact; a thread notices it
-between two pieces of the body.
+All requests of a process, whoever makes them, run in one event loop on a daemon thread: there a deadline is exact, also
+for a name that does not resolve and an answer that drips, connections are shared by threads and loops alike, and
+the end of the process interrupts what is under way. The library is imported there too, so nobody waits for that who
+reads what is on the disk. An answer has a limit on its size before and after decompression.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import ssl
-import time
+import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-
-import httpx
+import zlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from horde_model_reference.errors import SourceUnavailable
-from horde_model_reference.flow import AsyncFetcher, Request, Response
+from horde_model_reference.flow import Request, Response
 from horde_model_reference.forks import ForkLock
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["HttpNetwork"]
 
-_HEADERS = {"user-agent": "horde-model-reference/8.90 (+https://aihorde.net)"}
+_HEADERS = {"user-agent": "horde-model-reference/8.90", "accept-encoding": "gzip"}
+_REDIRECTS, _CONNECTIONS, _KEPT_SECONDS = 5, 8, 70.0
+_CHUNK = 1 << 20
+_CLOSING_SECONDS = 1.0
 
 
 class HttpNetwork:
@@ -32,116 +38,159 @@ class HttpNetwork:
 
     def __init__(self) -> None:
         self._lock = ForkLock()
-        self._tls: ssl.SSLContext | None = None
-        self._clients: dict[int, httpx.Client] = {}
+        self._lines: dict[int, _Line] = {}
         """By process: after a fork the sockets are the parent's, who goes on using them."""
-        weakref.finalize(self, _close, self._clients)
+        weakref.finalize(self, _hang_up, self._lines)
 
-    def send(self, request: Request) -> Response:
-        body = _Body(request)
-        with (
-            _failures(request),
-            self._client().stream("GET", request.url, headers=request.headers, timeout=request.deadline) as answer,
-        ):
-            for chunk in answer.iter_bytes():
-                body.add(chunk)
-            return body.response(answer)
-
-    @asynccontextmanager
-    async def open_async(self) -> AsyncIterator[AsyncFetcher]:
-        fetcher = _LoopFetcher(self)
-        try:
-            yield fetcher
-        finally:
-            await fetcher.aclose()
+    def begin(self, request: Request) -> Future[Response]:
+        with self._lock:
+            line = self._lines.get(os.getpid())
+            if line is None:
+                line = self._lines[os.getpid()] = _Line()
+            return line.begin(request)
 
     def close(self) -> None:
-        """Close the connections that are kept; the next request opens new ones."""
+        """Close the connections and refuse what is under way; the next request opens new ones."""
         with self._lock:
-            _close(self._clients)
-
-    def tls(self) -> ssl.SSLContext:
-        """The one TLS context of this process."""
-        with self._lock:
-            self._tls = self._tls or httpx.create_ssl_context()
-            return self._tls
-
-    def _client(self) -> httpx.Client:
-        with self._lock:
-            found = self._clients.get(os.getpid())
-            if found is None:
-                found = httpx.Client(verify=self.tls(), follow_redirects=True, headers=_HEADERS)
-                self._clients[os.getpid()] = found
-            return found
+            line = self._lines.pop(os.getpid(), None)
+        for future in line.close() if line is not None else ():
+            if not future.done():
+                future.set_exception(SourceUnavailable("the network", "it was closed"))
 
 
-class _LoopFetcher(AsyncFetcher):
-    """The client of one event loop, made at the first request and closed with the flow that used it."""
+def _hang_up(lines: dict[int, _Line]) -> None:
+    line = lines.pop(os.getpid(), None)
+    if line is not None:
+        line.close()  # at exit nobody is told: only daemon threads still wait, and they would only log it
 
-    def __init__(self, network: HttpNetwork) -> None:
-        self._network = network
+
+class _Line:
+    """An event loop on a thread of its own, and the one client in it."""
+
+    def __init__(self) -> None:
+        self._waiting: set[Future[Response]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._client: httpx.AsyncClient | None = None
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(_DaemonThreads())
+        self._thread = threading.Thread(target=self._serve, name="horde-http", daemon=True)
+        self._thread.start()
 
-    async def send(self, request: Request) -> Response:
-        body = _Body(request)
-        with _failures(request):
-            client = await self._opened()
-            async with (
-                asyncio.timeout(request.deadline),
-                client.stream("GET", request.url, headers=request.headers, timeout=None) as answer,
-            ):
-                async for chunk in answer.aiter_bytes():
-                    body.add(chunk)
-                return body.response(answer)
+    def begin(self, request: Request) -> Future[Response]:
+        future: Future[Response] = Future()
+        self._waiting.add(future)
+        ends = self._loop.time() + request.deadline
+        self._loop.call_soon_threadsafe(self._start, request, ends, future)
+        return future
 
-    async def _opened(self) -> httpx.AsyncClient:
-        if self._client is None:
-            tls = await asyncio.to_thread(self._network.tls)
-            if self._client is None:  # nobody else made it meanwhile
-                self._client = httpx.AsyncClient(verify=tls, follow_redirects=True, headers=_HEADERS)
-        return self._client
+    def _start(self, request: Request, ends: float, future: Future[Response]) -> None:
+        task = self._loop.create_task(self._answer(request, ends, future))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def aclose(self) -> None:
+    def close(self) -> list[Future[Response]]:
+        """End the thread; gives what was never answered."""
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._end()))
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_CLOSING_SECONDS)
+        return list(self._waiting)
+
+    def _serve(self) -> None:
+        import_module("httpx")  # before the loop runs: it takes as long as several requests
+        self._loop.run_forever()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        for task in self._tasks:  # only these: they know how to end what they have begun
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._client is not None:
             await self._client.aclose()
+        self._loop.stop()
+
+    async def _answer(self, request: Request, ends: float, future: Future[Response]) -> None:
+        task = asyncio.current_task()
+
+        def over(_: object) -> None:
+            self._waiting.discard(future)
+            if future.cancelled() and task is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(task.cancel)
+
+        future.add_done_callback(over)
+        try:
+            answer = await self._send(request, ends)
+        except SourceUnavailable as refusal:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(refusal)
+        else:
+            if future.set_running_or_notify_cancel():
+                future.set_result(answer)
+
+    async def _send(self, request: Request, ends: float) -> Response:
+        import httpx
+
+        try:
+            async with asyncio.timeout_at(ends):
+                async with self._opened().stream("GET", request.url, headers=request.headers) as answer:
+                    if request.url.startswith("https:") and answer.url.scheme != "https":
+                        raise SourceUnavailable(request.url, f"redirected to {answer.url}, which is not encrypted")
+                    headers = {name.lower(): value for name, value in answer.headers.items()}
+                    return Response(answer.status_code, headers, await _body(answer, request))
+        except TimeoutError as error:
+            raise SourceUnavailable(request.url, f"no whole answer within {request.deadline:.3g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError, zlib.error) as error:
+            # ValueError, ImportError: a proxy in the environment that httpx does not know, or has no package for.
+            raise SourceUnavailable(request.url, str(error) or type(error).__name__) from error
+
+    def _opened(self) -> httpx.AsyncClient:
+        import httpx
+
+        if self._client is None:
+            limits = httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEPT_SECONDS)
+            never = httpx.Timeout(None)  # the deadline is over the whole answer, not over each step of it
+            client = httpx.AsyncClient(timeout=never, follow_redirects=True, max_redirects=_REDIRECTS, limits=limits)
+            for name in ("accept", "connection"):  # they say nothing, and a poll of ours is all headers
+                del client.headers[name]
+            client.headers.update(_HEADERS)
+            self._client = client
+        return self._client
 
 
-@dataclass
-class _Body:
-    """Collects the chunks of one answer and stops it at its limits."""
+class _DaemonThreads(ThreadPoolExecutor):
+    """For what asyncio does in threads (resolving names): no such thread ever keeps the interpreter from exiting."""
 
-    request: Request
-    chunks: list[bytes] = field(default_factory=list)
-    size: int = 0
+    def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
 
-    def __post_init__(self) -> None:
-        self.ends = time.monotonic() + self.request.deadline
+        def work() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(*args, **options))
+                except Exception as error:  # noqa: BLE001  (a driver: whoever waits for the future has it)
+                    future.set_exception(error)
 
-    def add(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        self.chunks.append(chunk)
-        if self.size > self.request.max_bytes:
-            raise SourceUnavailable(self.request.url, f"the answer is larger than {self.request.max_bytes} bytes")
-        if time.monotonic() > self.ends:
-            raise TimeoutError
-
-    def response(self, answer: httpx.Response) -> Response:
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        return Response(answer.status_code, headers, b"".join(self.chunks))
+        threading.Thread(target=work, name="horde-http-lookup", daemon=True).start()
+        return future
 
 
-@contextmanager
-def _failures(request: Request) -> Iterator[None]:
-    try:
-        yield
-    except (httpx.TimeoutException, TimeoutError) as error:
-        raise SourceUnavailable(request.url, f"no whole answer within {request.deadline:g} s") from error
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError) as error:
-        # The last two: a proxy in the environment that httpx does not know, or has no package for.
-        raise SourceUnavailable(request.url, str(error) or type(error).__name__) from error
-
-
-def _close(clients: dict[int, httpx.Client]) -> None:
-    client = clients.pop(os.getpid(), None)
-    if client is not None:
-        client.close()
+async def _body(answer: httpx.Response, request: Request) -> bytes:
+    """The whole body, decompressed piece by piece so that a small answer cannot become a huge one unnoticed."""
+    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", ""):
+        raise SourceUnavailable(request.url, f"the answer is encoded as {encoding!r}, which nobody asked for")
+    unzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
+    pieces, size = [], 0
+    async for raw in answer.aiter_raw():
+        rest = raw
+        while rest:
+            piece = unzip.decompress(rest, _CHUNK) if unzip else rest
+            rest = unzip.unconsumed_tail if unzip else b""
+            pieces.append(piece)
+            size += len(piece)
+            if size > request.max_bytes:
+                raise SourceUnavailable(request.url, f"the answer is larger than {request.max_bytes} bytes")
+    if unzip is not None and size:
+        pieces.append(unzip.flush())
+        if not unzip.eof:
+            raise SourceUnavailable(request.url, "the compressed answer breaks off")
+    return b"".join(pieces)

@@ -4,7 +4,7 @@
 |---|---|---|
 | PRIMARY | the store | the store, then the mirror |
 | offline | the files under the data root, else the starter catalogue | nothing |
-| REPLICA | PRIMARY over HTTP, remembered on disk; else that disk, else the starter catalogue | the remembered files |
+| REPLICA | the files under the data root; behind the readers PRIMARY, else GitHub; else the starter | those files |
 | a backend of the application's | that | what it says |
 """
 
@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from horde_model_reference._log import logger
-from horde_model_reference.backends.base import ModelReferenceBackend
 from horde_model_reference.domain.categories import Category, find_category, get_all_registered_categories
 from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.errors import MissingExtra, ReferenceUnavailable, UnknownCategory
@@ -32,16 +31,31 @@ from horde_model_reference.prefetch import PrefetchStrategy
 from horde_model_reference.reference import Reference
 from horde_model_reference.settings import CanonicalFormat, HordeModelReferenceSettings, ReplicateMode
 from horde_model_reference.sources.base import Source
-from horde_model_reference.sources.layered import Checked, FirstThatAnswers, Remembered
-from horde_model_reference.sources.local import BackendSource, FolderSource, StarterSource, StoreSource
+from horde_model_reference.sources.folder import FolderSource
+from horde_model_reference.sources.http import GitHubSource, PrimarySource
+from horde_model_reference.sources.layered import Breaker, Checked, Else, FirstThatAnswers
+from horde_model_reference.sources.local import StarterSource, StoreSource
+from horde_model_reference.sources.plugin import BackendSource, ModelReferenceBackend
+from horde_model_reference.sources.remembered import Remembered
 
 if TYPE_CHECKING:
     from horde_model_reference.domain.metadata import CategoryMetadata
     from horde_model_reference.stores.base import Store
 
-__all__ = ["Mode", "Parts", "assemble", "database_address", "open_store", "reference_of_store"]
+__all__ = [
+    "Mode",
+    "Parts",
+    "ReferenceBackend",
+    "assemble",
+    "database_address",
+    "open_store",
+    "reference_of_github",
+    "reference_of_store",
+]
 
 _log = logger("wiring")
+_HOLD_SECONDS = 25.0
+"""How long PRIMARY may hold a question: less than the half minute after which proxies give up."""
 _RECHECK_SECONDS = 0.05
 """How long a PRIMARY's library reads may lag behind a commit of another process: asking the store has its cost."""
 
@@ -78,6 +92,7 @@ class Parts:
     backend: ModelReferenceBackend
     root: Path
     store: Store | None = None
+    network: Network = field(default_factory=NoNetwork)
 
     def metadata(self, category: Category) -> CategoryMetadata | None:
         """The category's metadata: the store's, else what PRIMARY left under the data root, else None."""
@@ -99,17 +114,21 @@ class Parts:
         return max(known, default=None)
 
     def close(self) -> None:
-        """Give back what is held open."""
+        """Give back what is held open, and end what runs behind the readers."""
+        self.reference.close()
+        self.network.close()
         if self.store is not None:
             self.store.close()
 
 
 class ReferenceBackend(ModelReferenceBackend):
-    """Raw documents of a `Reference`. `writes` says whether this process owns the store under it."""
+    """Raw documents of a `Reference`. `writes` says whether this process owns the store under it, `github` counts what
+    GitHub answered."""
 
-    def __init__(self, reference: Reference, *, writes: bool = False) -> None:
+    def __init__(self, reference: Reference, *, writes: bool = False, github: Breaker | None = None) -> None:
         self._reference = reference
         self._writes = writes
+        self._github = github
 
     def fetch_category(self, category: str, *, force_refresh: bool = False) -> JsonObject | None:
         """Name -> v2 document; None where the category is unknown or cannot be had."""
@@ -123,7 +142,8 @@ class ReferenceBackend(ModelReferenceBackend):
 
     def get_statistics(self) -> Mapping[str, int]:
         """`categories` in memory, and `github_fallbacks`: reads that GitHub answered in place of PRIMARY."""
-        return {"categories": len(self._reference.status()), "github_fallbacks": 0}
+        fallbacks = self._github.answers if self._github is not None else 0
+        return {"categories": len(self._reference.status()), "github_fallbacks": fallbacks}
 
 
 def assemble(mode: Mode, settings: HordeModelReferenceSettings) -> Parts:
@@ -134,8 +154,11 @@ def assemble(mode: Mode, settings: HordeModelReferenceSettings) -> Parts:
         store = open_store(mode.base_path, settings, takes_over=mode.takes_over)
         reference = reference_of_store(store)
         return Parts(reference, ReferenceBackend(reference, writes=True), mode.base_path, store)
-    reference = Reference(_source(mode, settings), _network(mode), max_age=settings.cache_ttl_seconds)
-    return Parts(reference, mode.backend or ReferenceBackend(reference), mode.base_path)
+    if mode.backend is None and (mode.offline or not (settings.primary_api_url or settings.enable_github_fallback)):
+        local = Else(FolderSource(mode.base_path), StarterSource())
+        reference = Reference(local, NoNetwork(), max_age=settings.cache_ttl_seconds)
+        return Parts(reference, ReferenceBackend(reference), mode.base_path)
+    return _replica(mode, settings)
 
 
 def reference_of_store(store: Store) -> Reference:
@@ -170,25 +193,48 @@ def database_address(root: Path, settings: HordeModelReferenceSettings) -> str:
     return f"sqlite:///{root.absolute() / 'reference.sqlite3'}"
 
 
-def _source(mode: Mode, settings: HordeModelReferenceSettings) -> Source:
-    folder = FolderSource(mode.base_path)
-    if mode.backend is not None:
-        return BackendSource(mode.backend)
-    if mode.offline or not settings.primary_api_url:
-        return FirstThatAnswers((folder, StarterSource()))
-    primary = _primary(settings.primary_api_url, settings)
-    return FirstThatAnswers((Remembered(Checked(primary), folder), folder, StarterSource()))
+def _replica(mode: Mode, settings: HordeModelReferenceSettings) -> Parts:
+    """What is kept up to date behind its readers: an application's backend, or what the network has."""
+    github = _github(settings) if settings.enable_github_fallback else None
+    reference = Reference(
+        BackendSource(mode.backend) if mode.backend is not None else _shared(mode, settings, github),
+        network := NoNetwork() if mode.backend is not None else _network(),
+        max_age=settings.cache_ttl_seconds,
+        patience=settings.first_load_timeout_seconds,
+        behind=True,
+        follow=_HOLD_SECONDS if settings.follow_changes else 0.0,
+    )
+    backend = mode.backend or ReferenceBackend(reference, github=github)
+    return Parts(reference, backend, mode.base_path, network=network)
 
 
-def _primary(url: str, settings: HordeModelReferenceSettings) -> Source:
-    from horde_model_reference.sources.http import PrimarySource
+def _shared(mode: Mode, settings: HordeModelReferenceSettings, github: Breaker | None) -> Source:
+    """PRIMARY, then GitHub, for all processes of this host together; else what the package ships."""
+    primary = _primary(settings) if settings.primary_api_url else None
+    asked = FirstThatAnswers(tuple(source for source in (primary, github) if source is not None))
+    patience = settings.first_load_timeout_seconds / 2
+    return Else(Remembered(asked, FolderSource(mode.base_path), patience), StarterSource())
 
-    return PrimarySource(url, settings.primary_api_timeout, settings.max_response_bytes)
+
+def reference_of_github(settings: HordeModelReferenceSettings) -> tuple[Reference, Breaker]:
+    """The reading object over GitHub alone, and the source in it that counts its answers."""
+    github = _github(settings)
+    patience = settings.first_load_timeout_seconds
+    return Reference(github, _network(), max_age=settings.cache_ttl_seconds, patience=patience), github
 
 
-def _network(mode: Mode) -> Network:
-    if mode.offline or mode.backend is not None:
-        return NoNetwork()
+def _network() -> Network:
     from horde_model_reference.transport import HttpNetwork
 
     return HttpNetwork()
+
+
+def _primary(settings: HordeModelReferenceSettings) -> Breaker:
+    limits = (settings.primary_api_timeout, settings.max_response_bytes)
+    return Breaker(Checked(PrimarySource(settings.primary_api_url or "", *limits), settings.max_lost_share))
+
+
+def _github(settings: HordeModelReferenceSettings) -> Breaker:
+    bases = {"image": settings.image_github_repo.url_base_only, "text": settings.text_github_repo.url_base_only}
+    limits = (settings.primary_api_timeout, settings.max_response_bytes)
+    return Breaker(Checked(GitHubSource(bases, *limits), settings.max_lost_share))

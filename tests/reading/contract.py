@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,8 +14,8 @@ import pytest
 from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import Network, NoNetwork, run, run_async
-from horde_model_reference.sources.base import Source
-from tests.reading.samples import ESRGAN
+from horde_model_reference.sources.base import Ask, Source
+from tests.reading.samples import ESRGAN, answered, ask_for
 
 
 class SourceContract:
@@ -34,7 +36,8 @@ class SourceContract:
         raise NotImplementedError
 
     def read(self, source: Source, category: str, known: Snapshot | None = None) -> Snapshot:
-        return run(source.read(category, known), self.network)
+        since = -math.inf if known is None else time.time()
+        return answered(source, ask_for(category, known, since=since), self.network)
 
     def test_it_gives_the_documents_in_their_order(self, source: Source) -> None:
         """The body is compact JSON of all documents, and says where it is from."""
@@ -46,7 +49,10 @@ class SourceContract:
 
     def test_both_colours_give_the_same(self, source: Source) -> None:
         """What a thread reads, a coroutine reads."""
-        assert asyncio.run(run_async(source.read(self.category), self.network)) == self.read(source, self.category)
+        ask = ask_for(self.category)
+        assert asyncio.run(run_async(source.read(ask), self.network)) == {
+            self.category: self.read(source, self.category)
+        }
 
     def test_what_did_not_change_is_the_very_same_body(self, source: Source) -> None:
         """A reader recognises by identity that it need not validate again."""
@@ -83,3 +89,10 @@ class SourceContract:
         """LoRA and TI files belong to the engine."""
         with pytest.raises(SourceUnavailable):
             self.read(source, "lora")
+
+    def test_each_category_of_one_question_is_answered_for_itself(self, source: Source) -> None:
+        """What cannot be had of one category costs the others nothing."""
+        found = run(source.read(Ask({"lora": None, self.category: None})), self.network)
+        assert set(found) == {"lora", self.category}
+        assert isinstance(found["lora"], SourceUnavailable)
+        assert isinstance(found[self.category], Snapshot)

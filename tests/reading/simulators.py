@@ -111,3 +111,72 @@ class Primary:
             tag = f'"{hashlib.sha256(body).hexdigest()}"'
             same = asked.headers.get("if-none-match") == tag
             yield http(304 if same else 200, b"" if same else body, etag=tag, x_reference_revision=str(self.revision))
+
+
+@dataclass
+class FeedingPrimary(Primary):
+    """A PRIMARY that also tells what changed. `feed` replaces the answer of the feed, `whole` that of a category."""
+
+    changes: list[dict[str, object]] = field(default_factory=list)
+    feed: bytes | None = None
+    whole: dict[str, bytes] = field(default_factory=dict)
+
+    def __call__(self, asked: Asked) -> Iterator[bytes]:
+        name = asked.path.rpartition("/")[2]
+        if self.broken is not None:
+            yield self.broken
+        elif name.startswith("changes?"):
+            yield self.feed or self._told(int(name.partition("since=")[2].partition("&")[0]))
+        elif name in self.whole:
+            yield self.whole[name]
+        else:
+            yield from super().__call__(asked)
+
+    def put(self, category: str, name: str, record: object) -> None:
+        """Create or update a record; an update keeps its place."""
+        documents = self.records.setdefault(category, {})
+        assert isinstance(documents, dict)
+        self._happened(category, name, "update" if name in documents else "create", record)
+        documents[name] = record
+
+    def delete(self, category: str, name: str) -> None:
+        """Delete a record."""
+        documents = self.records[category]
+        assert isinstance(documents, dict)
+        self._happened(category, name, "delete", None)
+        del documents[name]
+
+    def _happened(self, category: str, name: str, operation: str, record: object) -> None:
+        self.revision += 1
+        facts = {"revision": self.revision, "at": 1_700_000_000_000, "category": category, "name": name}
+        self.changes.append({**facts, "operation": operation, "record": record})
+
+    def _told(self, since: int) -> bytes:
+        later = [change for change in self.changes if change["revision"] > since]  # type: ignore[operator]
+        if not later:
+            return http(204, x_reference_revision=str(self.revision))
+        return http(200, json.dumps({"revision": self.revision, "changes": later, "more": False}).encode())
+
+
+@dataclass
+class Relay:
+    """The two repositories behind a relay: files by path, told apart by `etag` or by `last_modified`."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    validator: str = "etag"
+    status: int | None = None
+
+    def __call__(self, asked: Asked) -> Iterator[bytes]:
+        body = self.files.get(asked.path)
+        if self.status is not None:
+            yield http(self.status)
+        elif body is None:
+            yield http(404, b"404: Not Found")
+        else:
+            digest = hashlib.sha256(body).hexdigest()
+            tag = (
+                f'W/"{digest}"' if self.validator == "etag" else f"Mon, 23 Nov 2026 10:00:{int(digest, 16) % 60:02} GMT"
+            )
+            condition = "if-none-match" if self.validator == "etag" else "if-modified-since"
+            same = asked.headers.get(condition) == tag
+            yield http(304 if same else 200, b"" if same else body, **{self.validator: tag})

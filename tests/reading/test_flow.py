@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -14,42 +14,32 @@ import pytest
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import (
     All,
-    AsyncFetcher,
     Call,
     Fetch,
     Flow,
     NoNetwork,
+    Pause,
     Request,
     Response,
     run,
     run_async,
+    within,
 )
 
 Drive = Callable[[Flow[Any]], Any]
 
 
 class Echo:
-    """A network that answers with the address it was asked for; `open` counts fetchers not yet closed."""
+    """A network that answers with the address it was asked for, from another thread, and the deadline it was given."""
 
-    def __init__(self) -> None:
-        self.open = 0
+    def begin(self, request: Request) -> Future[Response]:
+        future: Future[Response] = Future()
+        answer = Response(200, {"deadline": str(request.deadline)}, request.url.encode())
+        threading.Timer(0.001, future.set_result, [answer]).start()
+        return future
 
-    def send(self, request: Request) -> Response:
-        return Response(200, {}, request.url.encode())
-
-    @asynccontextmanager
-    async def open_async(self) -> AsyncIterator[AsyncFetcher]:
-        self.open += 1
-        try:
-            yield _AsyncEcho()
-        finally:
-            self.open -= 1
-
-
-class _AsyncEcho:
-    async def send(self, request: Request) -> Response:
-        await asyncio.sleep(0)
-        return Response(200, {}, request.url.encode())
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 NETWORK = Echo()
@@ -62,7 +52,6 @@ def drive(request: pytest.FixtureRequest) -> Iterator[Drive]:
         yield lambda flow: run(flow, NETWORK)
     else:
         yield lambda flow: asyncio.run(run_async(flow, NETWORK))
-    assert NETWORK.open == 0
 
 
 def fetching(*urls: str) -> Flow[list[bytes]]:
@@ -224,3 +213,35 @@ def test_without_a_network_every_fetch_is_refused() -> None:
         with pytest.raises(SourceUnavailable, match="offline") as caught:
             attempt(fetching("http://x/"))
         assert caught.value.source == "http://x/"
+
+
+def test_a_deadline_over_a_flow_leaves_something_for_who_is_asked_next(drive: Drive) -> None:
+    """No request gets more than three fifths of what is left, and never more than it asked for itself."""
+
+    def asking() -> Flow[list[float]]:
+        deadlines = []
+        for own in (100.0, 100.0, 0.5):
+            response: Response = yield Fetch(Request("x", deadline=own))
+            deadlines.append(float(response.headers["deadline"]))
+        return deadlines
+
+    first, second, own = drive(within(asking(), 10.0))
+    assert 5 < first <= 6
+    assert second <= first
+    assert own == 0.5
+
+
+def test_after_its_deadline_a_flow_gets_no_answers_but_may_still_work(drive: Drive) -> None:
+    """Requests and pauses are refused, inside `All` too; what is to be done on this machine is done."""
+
+    def late() -> Flow[list[str]]:
+        refused = []
+        for effect in (Pause(0.01), Fetch(Request("x")), All([fetching("y")])):
+            try:
+                yield effect
+            except SourceUnavailable as refusal:
+                refused.append(refusal.reason)
+        done: str = yield Call(lambda: "done")
+        return [*refused, done]
+
+    assert drive(within(late(), 0.0)) == ["no answer within 0 s"] * 2 + ["no answer within 0 s", "done"]

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import ModelNotFound, ReferenceUnavailable, UnknownCategory
 from horde_model_reference.flow import Call, Flow, NoNetwork
 from horde_model_reference.reference import Reference
+from horde_model_reference.sources.base import Ask, Found
 from tests.reading.samples import ESRGAN, Scripted
 
-Ask = Callable[..., Any]
+Method = Callable[..., Any]
 
 
 def make(source: Scripted | None = None, max_age: float = 60.0) -> tuple[Reference, Scripted]:
@@ -27,7 +27,7 @@ def make(source: Scripted | None = None, max_age: float = 60.0) -> tuple[Referen
 
 
 @pytest.fixture(params=["sync", "async"])
-def ask(request: pytest.FixtureRequest) -> Ask:
+def ask(request: pytest.FixtureRequest) -> Method:
     """Calls a method by name, or its async twin in a loop of its own."""
     if request.param == "sync":
         return lambda reference, method, *args, **options: getattr(reference, method)(*args, **options)
@@ -36,7 +36,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     )
 
 
-def test_a_warm_read_asks_nobody_and_gives_a_dict_of_its_own(ask: Ask) -> None:
+def test_a_warm_read_asks_nobody_and_gives_a_dict_of_its_own(ask: Method) -> None:
     """Whoever changes what was returned harms nobody; the records themselves are shared."""
     reference, source = make()
     first = ask(reference, "read", "esrgan")
@@ -49,7 +49,7 @@ def test_a_warm_read_asks_nobody_and_gives_a_dict_of_its_own(ask: Ask) -> None:
     assert source.asked == ["esrgan"]
 
 
-def test_fresh_and_age_ask_the_source_again(ask: Ask) -> None:
+def test_fresh_and_age_ask_the_source_again(ask: Method) -> None:
     """Where nothing changed the records stay the same objects; where something did, it is seen."""
     reference, source = make()
     record = ask(reference, "read", "esrgan")["A"]
@@ -63,7 +63,7 @@ def test_fresh_and_age_ask_the_source_again(ask: Ask) -> None:
     assert len(source.asked) == 3
 
 
-def test_a_failure_after_a_success_keeps_the_data_and_is_told(ask: Ask) -> None:
+def test_a_failure_after_a_success_keeps_the_data_and_is_told(ask: Method) -> None:
     """A read fails only where there never was anything to give."""
     reference, source = make()
     ask(reference, "read", "esrgan")
@@ -79,7 +79,7 @@ def test_a_failure_after_a_success_keeps_the_data_and_is_told(ask: Ask) -> None:
 
 
 def test_keeping_old_data_is_logged_once_in_the_words_that_clients_look_for(
-    ask: Ask, caplog: pytest.LogCaptureFixture
+    ask: Method, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log analyser of reGen counts lines with `cache is stale`."""
     reference, source = make()
@@ -90,7 +90,7 @@ def test_keeping_old_data_is_logged_once_in_the_words_that_clients_look_for(
     assert caplog.text.count("cache is stale") == 1
 
 
-def test_the_error_of_a_category_that_cannot_be_had_reads_as_clients_expect(ask: Ask) -> None:
+def test_the_error_of_a_category_that_cannot_be_had_reads_as_clients_expect(ask: Method) -> None:
     """Logs of GPU workers are searched for it; the reason is beside it."""
     reference, _ = make(Scripted(refuses=True))
     for category in ("esrgan", "lora", "nonsense"):
@@ -102,7 +102,7 @@ def test_the_error_of_a_category_that_cannot_be_had_reads_as_clients_expect(ask:
         assert caught.value.reason
 
 
-def test_raw_documents_are_new_each_time_and_an_unknown_category_is_a_key_error(ask: Ask) -> None:
+def test_raw_documents_are_new_each_time_and_an_unknown_category_is_a_key_error(ask: Method) -> None:
     """Unknown fields are in them as written."""
     reference, source = make()
     source.documents["esrgan"] = {"A": {"name": "A", "mood": {"deep": [1]}}}
@@ -114,7 +114,7 @@ def test_raw_documents_are_new_each_time_and_an_unknown_category_is_a_key_error(
     assert isinstance(caught.value, UnknownCategory)
 
 
-def test_an_absent_model_is_told_from_an_absent_category(ask: Ask) -> None:
+def test_an_absent_model_is_told_from_an_absent_category(ask: Method) -> None:
     """With the names that are much like it."""
     reference, _ = make()
     with pytest.raises(ModelNotFound, match="Model on not found in category image_generation") as caught:
@@ -124,7 +124,7 @@ def test_an_absent_model_is_told_from_an_absent_category(ask: Ask) -> None:
         ask(reference, "model", "gfpgan", "x")
 
 
-def test_warming_loads_what_can_be_had(ask: Ask) -> None:
+def test_warming_loads_what_can_be_had(ask: Method) -> None:
     """One category at least: else the reason of the first is raised. Twice costs nothing for what is held."""
     reference, source = make()
     assert not reference.is_warm()
@@ -149,10 +149,10 @@ def test_many_callers_of_both_colours_cause_one_load() -> None:
     begun, release = threading.Event(), threading.Event()
 
     class Slow(Scripted):
-        def read(self, category: str, known: Snapshot | None = None) -> Flow[Snapshot]:
+        def read(self, ask: Ask) -> Flow[Found]:
             yield Call(begun.set)
             yield Call(partial(release.wait, 10))
-            return (yield from super().read(category, known))
+            return (yield from super().read(ask))
 
     reference, source = make(Slow())
     with ThreadPoolExecutor(8) as pool:
@@ -172,11 +172,11 @@ def test_a_synchronous_read_inside_a_coroutine_does_not_hang() -> None:
     release = threading.Event()
 
     class Slow(Scripted):
-        def read(self, category: str, known: Snapshot | None = None) -> Flow[Snapshot]:
+        def read(self, ask: Ask) -> Flow[Found]:
             if not self.asked:
                 self.asked.append("slow")
                 yield Call(partial(release.wait, 10))
-            return (yield from super().read(category, known))
+            return (yield from super().read(ask))
 
     reference, source = make(Slow())
 
@@ -196,12 +196,13 @@ def test_a_load_that_was_overtaken_does_not_bring_back_an_earlier_revision() -> 
     read, release = threading.Event(), threading.Event()
 
     class Overtaken(Scripted):
-        def read(self, category: str, known: Snapshot | None = None) -> Flow[Snapshot]:
-            snapshot = yield from super().read(category, known)
-            if snapshot.revision == 1:
+        def read(self, ask: Ask) -> Flow[Found]:
+            first = self.revision == 1
+            found = yield from super().read(ask)
+            if first:
                 yield Call(read.set)
                 yield Call(partial(release.wait, 10))
-            return snapshot
+            return found
 
     reference, source = make(Overtaken(revision=1))
 
@@ -231,12 +232,12 @@ def test_a_load_that_began_before_a_commit_does_not_hide_it() -> None:
     read, release = threading.Event(), threading.Event()
 
     class Slow(Scripted):
-        def read(self, category: str, known: Snapshot | None = None) -> Flow[Snapshot]:
-            snapshot = yield from super().read(category, known)
+        def read(self, ask: Ask) -> Flow[Found]:
+            found = yield from super().read(ask)
             if not read.is_set():
                 yield Call(read.set)
                 yield Call(partial(release.wait, 10))
-            return snapshot
+            return found
 
     reference, source = make(Slow())
     with ThreadPoolExecutor(1) as pool:

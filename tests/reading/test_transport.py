@@ -26,10 +26,13 @@ Send = Callable[[Request], Response]
 SOURCE = str(Path(horde_model_reference.__file__).parents[1])
 
 
+def _send(network: HttpNetwork, request: Request) -> Response:
+    return network.begin(request).result()
+
+
 def _send_async(network: HttpNetwork, request: Request) -> Response:
     async def main() -> Response:
-        async with network.open_async() as fetcher:
-            return await fetcher.send(request)
+        return await asyncio.wrap_future(network.begin(request))
 
     return asyncio.run(main())
 
@@ -45,7 +48,8 @@ def network() -> Iterator[HttpNetwork]:
 @pytest.fixture(params=["thread", "loop"])
 def send(request: pytest.FixtureRequest, network: HttpNetwork) -> Send:
     """Each colour."""
-    return network.send if request.param == "thread" else lambda asked: _send_async(network, asked)
+    colour = _send if request.param == "thread" else _send_async
+    return lambda asked: colour(network, asked)
 
 
 def _always(*pieces: bytes) -> Answer:
@@ -53,6 +57,11 @@ def _always(*pieces: bytes) -> Answer:
         yield from pieces
 
     return answer
+
+
+def _silence(asked: Asked) -> Iterator[bytes]:
+    time.sleep(3)
+    yield b""
 
 
 def test_an_answer_comes_back_whole(send: Send) -> None:
@@ -84,16 +93,12 @@ def test_a_body_that_drips_slower_than_the_deadline_is_given_up(send: Send) -> N
 def test_a_server_that_says_nothing_is_given_up(send: Send) -> None:
     """Accepted, and then silence."""
 
-    def silence(asked: Asked) -> Iterator[bytes]:
-        time.sleep(3)
-        yield b""
-
-    with Loopback(silence) as server, pytest.raises(SourceUnavailable, match=r"within 0\.2 s"):
+    with Loopback(_silence) as server, pytest.raises(SourceUnavailable, match=r"within 0\.2 s"):
         send(Request(server.url, deadline=0.2))
 
 
-def test_headers_that_drip_are_given_up_inside_a_loop(network: HttpNetwork) -> None:
-    """The deadline of a coroutine covers everything."""
+def test_headers_that_drip_are_given_up(send: Send) -> None:
+    """The deadline covers everything; on a thread it once began anew with each header."""
 
     def drip(asked: Asked) -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\n"
@@ -102,7 +107,7 @@ def test_headers_that_drip_are_given_up_inside_a_loop(network: HttpNetwork) -> N
             yield f"x-{number}: y\r\n".encode()
 
     with Loopback(drip) as server, pytest.raises(SourceUnavailable, match=r"within 0\.2 s"):
-        _send_async(network, Request(server.url, deadline=0.2))
+        send(Request(server.url, deadline=0.2))
 
 
 def test_a_body_over_the_limit_is_given_up(send: Send) -> None:
@@ -111,6 +116,45 @@ def test_a_body_over_the_limit_is_given_up(send: Send) -> None:
     for answer in (http(200, b"x" * 100_000), endless):
         with Loopback(_always(answer)) as server, pytest.raises(SourceUnavailable, match="larger than 5000 bytes"):
             send(Request(server.url, max_bytes=5000))
+
+
+def test_a_compressed_answer_is_decompressed_and_a_broken_one_refused(send: Send) -> None:
+    """We ask for gzip alone, so anything else is refused; half a stream is no whole one."""
+    packed = gzip.compress(b"0123456789" * 1000)
+    with Loopback(_always(http(200, packed, content_encoding="gzip"))) as server:
+        assert send(Request(server.url)).body == b"0123456789" * 1000
+        assert server.requests[0].headers["accept-encoding"] == "gzip"
+    for body, encoding in ((packed[:-20], "gzip"), (b"x", "br")):
+        with Loopback(_always(http(200, body, content_encoding=encoding))) as server, pytest.raises(SourceUnavailable):
+            send(Request(server.url))
+
+
+def test_closing_refuses_what_is_under_way(network: HttpNetwork) -> None:
+    """Nobody waits for an answer that cannot come any more."""
+    with Loopback(_silence) as server:
+        begun = network.begin(Request(server.url, deadline=30))
+        while not server.requests:
+            time.sleep(0.01)
+        network.close()
+        with pytest.raises(SourceUnavailable, match="closed"):
+            begun.result(5)
+
+
+def test_who_does_not_want_the_answer_any_more_ends_the_request(network: HttpNetwork) -> None:
+    """A cancelled coroutine leaves nothing under way."""
+
+    async def main(url: str) -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(network.begin(Request(url, deadline=30))), 0.2)
+
+    with Loopback(_silence) as server:
+        asyncio.run(main(server.url))
+        (line,) = network._lines.values()
+        deadline = time.monotonic() + 5
+        while len(asyncio.all_tasks(line._loop)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not asyncio.all_tasks(line._loop)
+        assert not line._waiting
 
 
 def test_a_gzip_bomb_is_given_up(send: Send) -> None:
@@ -185,16 +229,16 @@ def test_one_connection_is_kept_on_a_thread(network: HttpNetwork) -> None:
     """And closing the network does not end its use."""
     with Loopback(_always(http(200, b"ok"))) as server:
         for _ in range(3):
-            network.send(Request(server.url))
+            _send(network, Request(server.url))
         network.close()
-        assert network.send(Request(server.url)).body == b"ok"
+        assert _send(network, Request(server.url)).body == b"ok"
 
 
 def test_several_loops_and_threads_at_once(network: HttpNetwork) -> None:
     """One network, eight loops in eight threads beside synchronous callers."""
     with Loopback(_always(http(200, b"ok"))) as server:
         bodies: list[bytes] = []
-        calls = [lambda: network.send(Request(server.url)), lambda: _send_async(network, Request(server.url))]
+        calls = [lambda: _send(network, Request(server.url)), lambda: _send_async(network, Request(server.url))]
         threads = [threading.Thread(target=lambda n=n: bodies.append(calls[n % 2]().body)) for n in range(16)]
         for thread in threads:
             thread.start()
@@ -207,12 +251,12 @@ def test_several_loops_and_threads_at_once(network: HttpNetwork) -> None:
 def test_a_forked_child_opens_its_own_connections(network: HttpNetwork) -> None:
     """The kept connection is the parent's; both go on."""
     with Loopback(_always(http(200, b"ok"))) as server:
-        network.send(Request(server.url))
+        _send(network, Request(server.url))
         child = os.fork()
         if child == 0:
-            os._exit(0 if network.send(Request(server.url)).body == b"ok" else 1)
+            os._exit(0 if _send(network, Request(server.url)).body == b"ok" else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert network.send(Request(server.url)).body == b"ok"
+        assert _send(network, Request(server.url)).body == b"ok"
 
 
 _TIDY = """
@@ -221,23 +265,24 @@ from horde_model_reference.flow import Request
 from horde_model_reference.transport import HttpNetwork
 request, network = Request(sys.argv[1]), HttpNetwork()
 async def main():
-    async with network.open_async() as fetcher:
-        return {answer.body for answer in await asyncio.gather(*(fetcher.send(request) for _ in range(3)))}
-assert network.send(request).body == b"ok"
+    begun = [asyncio.wrap_future(network.begin(request)) for _ in range(3)]
+    return {answer.body for answer in await asyncio.gather(*begun)}
+assert network.begin(request).result().body == b"ok"
 assert asyncio.run(main()) == {b"ok"}
 child = os.fork()
-assert network.send(request).body == b"ok"
+assert network.begin(request).result().body == b"ok"
 if not child:
     os._exit(0)  # as a worker of multiprocessing ends
 assert os.waitpid(child, 0)[1] == 0
+network.begin(Request(sys.argv[2]))  # and the program ends while it is under way
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_nothing_is_left_open_at_the_end_of_the_program() -> None:
     """With every warning an error: no `ResourceWarning`, though nobody closed anything."""
-    with Loopback(_always(http(200, b"ok"))) as server:
-        command = [sys.executable, "-X", "dev", "-W", "error", "-c", _TIDY, server.url]
+    with Loopback(_always(http(200, b"ok"))) as server, Loopback(_silence) as silent:
+        command = [sys.executable, "-X", "dev", "-W", "error", "-c", _TIDY, server.url, silent.url]
         environment = {**os.environ, "PYTHONPATH": SOURCE}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from horde_model_reference.domain.categories import Category
+from horde_model_reference.domain.findings import JsonObject
 
-__all__ = ["Snapshot", "content_etag", "join_documents"]
+__all__ = ["Delta", "Snapshot", "content_etag", "join_documents"]
 
 
 def content_etag(body: bytes) -> str:
@@ -32,13 +33,26 @@ def join_documents(documents: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 @dataclass(frozen=True)
+class Delta:
+    """How a body came out of `base`: first `gone` were taken out, then `records` put in, each where it was or last.
+
+    Whoever has read `base` need read no more than this.
+    """
+
+    base: bytes
+    gone: frozenset[str]
+    records: JsonObject
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """`body` is compact UTF-8 JSON `{name: document}` in the order the records were created.
 
     `revision` is the newest revision of the whole reference at which this body was current, or None where the source
     counts none (files, GitHub). `source` names where it was read. `tag` is what that source calls this version (an
-    HTTP entity tag), where that is not the tag of the content. `instead` says what was wrong with the sources that
-    should have been read, where this is a substitute.
+    HTTP entity tag, the date of a file), where that is not the tag of the content. `checked` is the Unix time at which
+    it was last known to be current there, 0 for just now. `instead` says what was wrong with the sources that should
+    have been read, where this is a substitute; `retry_after` is in how many seconds to ask them again.
     """
 
     category: Category
@@ -46,8 +60,11 @@ class Snapshot:
     revision: int | None = None
     source: str = ""
     tag: str | None = field(default=None, compare=False)
+    checked: float = field(default=0.0, compare=False)
     instead: str = field(default="", compare=False)
+    retry_after: float | None = field(default=None, compare=False)
+    delta: Delta | None = field(default=None, compare=False, repr=False)
 
     def still_current(self, revision: int | None) -> Snapshot:
-        """The same records, known to be current at a later `revision`."""
-        return self if revision == self.revision else replace(self, revision=revision)
+        """The same records, known to be current just now at `revision`."""
+        return replace(self, revision=revision, checked=0.0, instead="", retry_after=None, delta=None)

@@ -1,15 +1,50 @@
-"""What a reader needs of a source: the snapshot of a category, or the news that the known one is still current."""
+"""What a reader asks of a source: several categories at once, each with what it has of it already."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, TypeAlias
 
 from horde_model_reference.domain.categories import Category, get_category_descriptor
 from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import SourceUnavailable
-from horde_model_reference.flow import Flow
+from horde_model_reference.flow import Call, Flow
 
-__all__ = ["Source", "require_ours"]
+__all__ = ["Ask", "Found", "Source", "Wanted", "one_by_one", "require_ours"]
+
+Wanted: TypeAlias = Mapping[Category, Snapshot | None]
+"""The categories that are wanted, each with the snapshot that the reader has."""
+
+Found: TypeAlias = dict[Category, "Snapshot | SourceUnavailable"]
+"""For each of them a snapshot, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question to a source.
+
+    `since`: what was known to be current at this Unix time or later is new enough. `wait`: for how many seconds a
+    source that can may hold the question until something changes.
+    """
+
+    wanted: Wanted
+    since: float = -math.inf
+    wait: float = 0.0
+
+    def only(self, wanted: Wanted) -> Ask:
+        """The same question about these."""
+        return replace(self, wanted=wanted)
+
+    def without(self, found: Found) -> Ask:
+        """The same question about what is not found yet."""
+        return self.only({category: known for category, known in self.wanted.items() if category not in found})
+
+    def refused(self, refusal: SourceUnavailable) -> Found:
+        """The answer of a source that has nothing to say about any."""
+        return dict.fromkeys(self.wanted, refusal)
 
 
 class Source(Protocol):
@@ -17,16 +52,29 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What to call it in messages."""
+        """What to call it in messages, and what its snapshots carry as their `source`."""
 
-    def read(self, category: Category, known: Snapshot | None = None) -> Flow[Snapshot]:
-        """The category's snapshot. Where nothing changed since `known`, its body is that very object.
+    def read(self, ask: Ask) -> Flow[Found]:
+        """An answer for each category wanted; never raises. What did not change has the very body that is known."""
 
-        Raises `SourceUnavailable`: this source cannot tell, another may.
-        """
+
+def one_by_one(ask: Ask, read: Callable[[Category, Snapshot | None], Snapshot]) -> Flow[Found]:
+    """The answers of a source on this machine: `read` may block, and raises `SourceUnavailable` for one category."""
+    found: Found = yield Call(partial(_each, ask, read))
+    return found
+
+
+def _each(ask: Ask, read: Callable[[Category, Snapshot | None], Snapshot]) -> Found:
+    found: Found = {}
+    for category, known in ask.wanted.items():
+        try:
+            found[category] = read(category, known)
+        except SourceUnavailable as refusal:
+            found[category] = refusal
+    return found
 
 
 def require_ours(source: str, category: Category) -> None:
     """Refuse what is no reference data: categories that another program keeps files of its own of."""
     if get_category_descriptor(category).managed_elsewhere:
-        raise SourceUnavailable(source, f"{category} is managed by another program")
+        raise SourceUnavailable(source, f"{category} is managed by another program", absent=True)

@@ -1,13 +1,21 @@
-"""What a backend is to a client: raw records by category, from wherever it has them."""
+"""A place of an application's own that records come from, and that place as a source."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from pydantic_core import to_json
+
+from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.findings import JsonObject
+from horde_model_reference.domain.snapshots import Snapshot
+from horde_model_reference.errors import SourceUnavailable
+from horde_model_reference.flow import Flow
+from horde_model_reference.sources.base import Ask, Found, one_by_one
 
-__all__ = ["ModelReferenceBackend"]
+__all__ = ["BackendSource", "ModelReferenceBackend"]
 
 
 class ModelReferenceBackend(ABC):
@@ -27,3 +35,27 @@ class ModelReferenceBackend(ABC):
     def get_statistics(self) -> Mapping[str, int]:
         """Counters of what it has done, by name."""
         return {}
+
+
+@dataclass(frozen=True)
+class BackendSource:
+    """Reads through a `ModelReferenceBackend` that an application wrote."""
+
+    backend: ModelReferenceBackend
+
+    @property
+    def name(self) -> str:
+        return type(self.backend).__name__
+
+    def read(self, ask: Ask) -> Flow[Found]:
+        return one_by_one(ask, self._read)
+
+    def _read(self, category: Category, known: Snapshot | None) -> Snapshot:
+        try:
+            documents = self.backend.fetch_category(category, force_refresh=known is not None)
+            body = to_json(documents)  # not `encode`: NaN in one record is that record's fault alone
+        except Exception as error:  # a plug-in: what it raises is not ours to know
+            raise SourceUnavailable(self.name, f"{type(error).__name__}: {error}") from error
+        if documents is None:
+            raise SourceUnavailable(self.name, f"has no {category}", absent=True)
+        return known if known is not None and known.body == body else Snapshot(category, body, source=self.name)

@@ -1,0 +1,191 @@
+"""What came over the network, remembered on the disk and shared by all processes of a host.
+
+Whoever wants something of the network takes its turn: a file lock in the folder. By the time it has it, the process
+before it may have brought what is wanted, and then the network is not asked at all: eight workers that start together
+cause one fetch. Of those that would hold a question until something changes one does, and the others watch the folder.
+Locks save work and nothing else; where there can be none, or one is not given back, everybody asks for itself.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from horde_model_reference._log import logger
+from horde_model_reference.domain.snapshots import Snapshot
+from horde_model_reference.errors import SourceUnavailable
+from horde_model_reference.flow import Call, Flow, Pause
+from horde_model_reference.sources.base import Ask, Found, Source, Wanted
+from horde_model_reference.sources.folder import FolderSource
+from horde_model_reference.sources.layered import instead_of
+
+__all__ = ["Remembered"]
+
+_log = logger("sources")
+_FETCH, _FOLLOW = ".fetch.lock", ".follow.lock"
+_LOOK_SECONDS, _WATCH_SECONDS = 0.02, 0.1
+_CLOCK_SLACK = 5.0
+_Release = Callable[[], None]
+
+
+@dataclass
+class Remembered:
+    """What `source` answers, kept in `folder`; a copy there that is new enough saves asking.
+
+    `patience` is for how many seconds to wait for the turn before asking without it.
+    """
+
+    source: Source
+    folder: FolderSource
+    patience: float = 5.0
+    fault: str = field(default="", init=False)
+    """Why the folder could not be written the last time."""
+    _unsaved: Found = field(default_factory=dict, init=False)
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def read(self, ask: Ask) -> Flow[Found]:
+        yield from self._save()
+        if ask.wait:
+            return (yield from self._follow(ask))
+        before = self.folder.stamp()
+        copies = yield from self.folder.read(ask)
+        found = _new_enough(ask, copies)
+        rest = ask.without(found)
+        if rest.wanted:
+            found |= yield from self._fetch(rest, copies, before)
+        return found
+
+    def _fetch(self, ask: Ask, copies: Found, before: int) -> Flow[Found]:
+        release = yield from self._turn(_FETCH, self.patience)
+        try:
+            if self.folder.stamp() != before:  # who had the turn before may have brought it
+                copies = yield from self.folder.read(ask)
+            found = _new_enough(ask, copies)
+            rest = ask.without(found)
+            if rest.wanted:
+                answers = yield from self.source.read(ask.only(_best_known(rest.wanted, copies)))
+                yield Call(partial(self._keep, answers))
+                found |= {c: _answer_or_copy(a, rest.wanted[c], copies[c]) for c, a in answers.items()}
+        finally:
+            if release is not None:
+                release()
+        return found
+
+    def _follow(self, ask: Ask) -> Flow[Found]:
+        release = yield from self._turn(_FOLLOW, 0.0)
+        if release is None:
+            return (yield from self._watch(ask))
+        try:
+            answers = yield from self.source.read(ask)
+        finally:
+            release()
+        self._unsaved |= answers
+        return answers
+
+    def _save(self) -> Flow[None]:
+        """Write what was heard; done with the next question, so that readers need not wait for the disk."""
+        answers, self._unsaved = self._unsaved, {}
+        if answers:
+            release = yield from self._turn(_FETCH, self.patience)
+            try:
+                yield Call(partial(self._keep, answers))
+            finally:
+                if release is not None:
+                    release()
+
+    def _watch(self, ask: Ask) -> Flow[Found]:
+        """Another process holds the question; it writes here what it hears."""
+        ends, before = time.monotonic() + ask.wait, self.folder.stamp()
+        found: Found = {}
+        while time.monotonic() < ends and not _has_news(ask, found):
+            yield Pause(_WATCH_SECONDS)
+            if (now := self.folder.stamp()) != before:
+                before, found = now, _new_enough(ask, (yield from self.folder.read(ask)))
+        quiet = SourceUnavailable(self.name, "who follows it has heard nothing", absent=True)
+        return ask.without(found).refused(quiet) | found
+
+    def _turn(self, name: str, patience: float) -> Flow[_Release | None]:
+        """How to give the turn back, or None where somebody else has it."""
+        ends = time.monotonic() + patience
+        take = partial(_take, self.folder.root / name)
+        while True:
+            release: _Release | None = yield Call(take)
+            if release is not None or time.monotonic() >= ends:
+                return release
+            try:
+                yield Pause(_LOOK_SECONDS)
+            except SourceUnavailable:  # the reader cannot wait any longer
+                return None
+
+    def _keep(self, answers: Found) -> None:
+        before, self.fault = self.fault, ""
+        try:
+            self.folder.keep(answers)
+        except OSError as error:  # a full disk must not cost the reader what the network gave
+            self.fault = str(error)
+            if not before:
+                lost = "the next start without a network will not have what came now"
+                _log.warning("%s cannot be written: %s; %s", self.folder.root, error, lost)
+
+
+def _take(path: Path) -> _Release | None:
+    from filelock import FileLock, Timeout  # not needed by a start that reads what is there
+
+    lock = FileLock(path, timeout=0, thread_local=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError):
+        return _nothing  # nothing can be locked here, so nothing is shared either
+    return partial(lock.release, force=True)
+
+
+def _nothing() -> None:
+    """The turn of who needs none."""
+
+
+def _new_enough(ask: Ask, copies: Found) -> Found:
+    """The copies that answer the question; one from the future tells of a clock, not of the data."""
+    latest = time.time() + _CLOCK_SLACK if ask.since > -math.inf else math.inf
+    found: Found = {}
+    for category, known in ask.wanted.items():
+        copy = copies[category]
+        if isinstance(copy, Snapshot) and ask.since <= copy.checked <= latest and not _is_behind(copy, known):
+            found[category] = copy
+    return found
+
+
+def _is_behind(copy: Snapshot, known: Snapshot | None) -> bool:
+    if known is None:
+        return False
+    return copy.source != known.source or (copy.revision or 0) < (known.revision or 0)
+
+
+def _best_known(wanted: Wanted, copies: Found) -> Wanted:
+    """What to ask with: what the reader has, else the copy, so that an unchanged category costs no body."""
+    return {
+        c: copy if known is None and isinstance(copy := copies[c], Snapshot) else known for c, known in wanted.items()
+    }
+
+
+def _answer_or_copy(
+    answer: Snapshot | SourceUnavailable, known: Snapshot | None, copy: Snapshot | SourceUnavailable
+) -> Snapshot | SourceUnavailable:
+    if isinstance(answer, Snapshot) or known is not None:
+        return answer
+    return instead_of(copy, [answer])
+
+
+def _has_news(ask: Ask, found: Found) -> bool:
+    return any(
+        isinstance(s, Snapshot) and (k := ask.wanted[c]) is not None and s.body is not k.body for c, s in found.items()
+    )
