@@ -21,10 +21,9 @@ from horde_model_reference.providers import (
     ModelProvider,
     ModelProviderRegistry,
     StaticModelProvider,
-    normalize_source_selector,
 )
 from horde_model_reference.query import build_query
-from horde_model_reference.source_consts import RESERVED_SOURCE_IDS, SourceOutcome
+from horde_model_reference.source_consts import RESERVED_SOURCE_IDS, SourceOutcome, normalize_source_selector
 
 
 def upscalers(*names: str) -> dict[str, EsrganModelRecord]:

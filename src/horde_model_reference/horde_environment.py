@@ -1,7 +1,4 @@
-"""Variables that all programs of the AI Horde share: where a worker keeps its files, and flags of test runs.
-
-Read from the captured environment on first use.
-"""
+"""Variables that the programs of the AI Horde share, as captured at import: where a worker keeps files, test flags."""
 
 from __future__ import annotations
 

@@ -30,10 +30,7 @@ def _default_root() -> Path:
 
 @dataclass
 class HordeModelReferencePaths:
-    """The places under one data root; without an argument, under the one of this process.
-
-    A method's `base_path` stands in for the root, for that call only. Methods raise `UnknownCategory`.
-    """
+    """The places under one data root, or under a method's `base_path`. Methods raise `UnknownCategory`."""
 
     base_path: Path = field(default_factory=_default_root)
 

@@ -21,10 +21,7 @@ def has_legacy_text_backend_prefix(name: str) -> bool:
 
 
 def get_model_name_variants(canonical_name: str) -> list[str]:
-    """The model's own name and each backend's. KoboldCpp drops the author.
-
-    Example: `a/m` gives `["a/m", "aphrodite/a/m", "koboldcpp/m"]`.
-    """
+    """The model's own name and each backend's: `a/m` gives `["a/m", "aphrodite/a/m", "koboldcpp/m"]`."""
     without_author = canonical_name.partition("/")[2] or canonical_name
     return [canonical_name, f"aphrodite/{canonical_name}", f"koboldcpp/{without_author}"]
 

@@ -2,8 +2,7 @@
 
 `get_model_reference` itself is typed as `GenericModelRecord`, as documented: a `dict` of a subclass is no `dict` of the
 class. Everything here narrows: `manager.image_generation_models`, `get_model("image_generation", name)`,
-`query(MODEL_REFERENCE_CATEGORY.image_generation)`; the `_or_none` and async forms of `get_model` do not. What a
-category adds is one row in each table.
+`query(MODEL_REFERENCE_CATEGORY.image_generation)`; the `_or_none` and async forms of `get_model` do not.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Blip: TypeAlias = Literal[C.blip, "blip"]
 Clip: TypeAlias = Literal[C.clip, "clip"]
 Codeformer: TypeAlias = Literal[C.codeformer, "codeformer"]
 Control: TypeAlias = Literal[C.controlnet, "controlnet"]
-Annotator: TypeAlias = Literal[C.controlnet_annotator, "controlnet_annotator"]
+Annot: TypeAlias = Literal[C.controlnet_annotator, "controlnet_annotator"]
 Esrgan: TypeAlias = Literal[C.esrgan, "esrgan"]
 Gfpgan: TypeAlias = Literal[C.gfpgan, "gfpgan"]
 Safety: TypeAlias = Literal[C.safety_checker, "safety_checker"]
@@ -88,9 +87,7 @@ class TypedReads:
     @overload
     def get_model(self, category: Control, model_name: str, *, source: Src = ...) -> r.ControlNetModelRecord: ...
     @overload
-    def get_model(
-        self, category: Annotator, model_name: str, *, source: Src = ...
-    ) -> r.ControlNetAnnotatorModelRecord: ...
+    def get_model(self, category: Annot, model_name: str, *, source: Src = ...) -> r.ControlNetAnnotatorModelRecord: ...
     @overload
     def get_model(self, category: Esrgan, model_name: str, *, source: Src = ...) -> r.EsrganModelRecord: ...
     @overload
@@ -126,7 +123,7 @@ class TypedReads:
     @overload
     def query(self, category: Control, *, source: Src = ...) -> q.ControlNetQuery: ...
     @overload
-    def query(self, category: Annotator, *, source: Src = ...) -> q.ModelQuery[r.ControlNetAnnotatorModelRecord]: ...
+    def query(self, category: Annot, *, source: Src = ...) -> q.ModelQuery[r.ControlNetAnnotatorModelRecord]: ...
     @overload
     def query(self, category: Esrgan, *, source: Src = ...) -> q.ModelQuery[r.EsrganModelRecord]: ...
     @overload

@@ -135,7 +135,10 @@ def test_a_read_only_root_is_told(hmr: Hmr, filled: Path, tmp_path: Path) -> Non
         filled.chmod(0o755)
 
 
-def test_a_locked_database_is_told(hmr: Hmr, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_locked_database_is_told(
+    hmr: Hmr, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
     """A writer that finds another one gives up with exit code 5, and says that trying again may help."""
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3.dbapi2, "connect", lambda *words, **more: connect(*words, **{**more, "timeout": 0.1}))
@@ -143,10 +146,10 @@ def test_a_locked_database_is_told(hmr: Hmr, filled: Path, tmp_path: Path, monke
     file.write_text(json.dumps(GOOD))
     with connect(filled / "reference.sqlite3", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
-        done = hmr("import", file, "--root", filled)
+        done = hmr("import", file, "--root", filled, *more)
         other.execute("ROLLBACK")
     assert done.code == 5
-    assert "lock" in done.err
+    assert "another process has held the write lock for too long; try again" in done.err
 
 
 def test_commands_that_need_a_store_say_how_to_get_one(hmr: Hmr, root: Path) -> None:

@@ -15,6 +15,7 @@ from horde_model_reference import __version__
 from horde_model_reference.cli.context import Session
 from horde_model_reference.cli.health import examine
 from horde_model_reference.settings import HordeModelReferenceSettings
+from horde_model_reference.stores.sql import SqlStore
 from tests.cli.conftest import Hmr
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "legacy"
@@ -301,6 +302,22 @@ def test_a_dry_run_tells_the_revision_that_the_import_then_has(hmr: Hmr, filled:
         hmr("import", FIXTURES, *more, "--root", filled, "--json").value for more in (["--dry-run"], [], ["--dry-run"])
     ]
     assert told[0]["revision"] == told[1]["revision"] == told[2]["revision"] > 33
+
+
+def test_a_dry_run_of_a_primary_takes_nothing_over(
+    hmr: Hmr, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store without a revision once took the files of its data root over, in a run that should write nothing."""
+    (filled / "reference.sqlite3").unlink()
+    store = SqlStore(f"sqlite:///{filled / 'reference.sqlite3'}")
+    assert store.head() == 0  # creates the tables
+    settings = HordeModelReferenceSettings(replicate_mode="PRIMARY")
+    monkeypatch.setattr("horde_model_reference.settings.get_settings", lambda: settings)
+    assert hmr("import", FIXTURES, "--dry-run", "--root", filled).code == 0
+    assert store.head() == 0
+    store.close()
+    assert hmr("import", FIXTURES, "--root", filled).code == 0
+    assert "taken over" in hmr("log", "--limit", "99", "--root", filled).out
 
 
 @pytest.mark.parametrize("name", ["legacy/clip.json", "meta/v2/clip_metadata.json"])

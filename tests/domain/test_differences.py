@@ -145,8 +145,13 @@ def test_a_record_as_a_whole_can_come_and_go() -> None:
 
 def test_collections_are_compared_by_name_and_a_renaming_is_recognised() -> None:
     """By the hashes of the files, where they leave no doubt."""
-    before = {"same": record(FILE), "old": record({**FILE, "sha256sum": B}), "gone": record()}
-    after = {"same": record(FILE, nsfw=True), "new": record({**FILE, "sha256sum": B}), "more": record()}
+    before = {"still": record(), "same": record(FILE), "old": record({**FILE, "sha256sum": B}), "gone": record()}
+    after = {
+        "still": record(),
+        "same": record(FILE, nsfw=True),
+        "new": record({**FILE, "sha256sum": B}),
+        "more": record(),
+    }
     found = compare_records(before, after)
     assert [(each.name, each.kind, each.before_name) for each in found] == [
         ("gone", "removed", ""),

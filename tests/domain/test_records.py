@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from horde_model_reference import model_reference_records as mrr
 from horde_model_reference.bulk import bulk
-from horde_model_reference.domain import categories, licensing, records, text_support
+from horde_model_reference.domain import categories, licensing, record_parts, records
 from horde_model_reference.domain.findings import Severity
 from horde_model_reference.domain.validation import unknown_value_findings, validate_record, validate_records
 from horde_model_reference.errors import MalformedInput
@@ -51,14 +51,14 @@ def contract() -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registries() -> Iterator[None]:
     """What a test registers is gone when it ends."""
-    monkeypatch.setattr(categories, "_DESCRIPTORS", dict(categories._DESCRIPTORS))
-    before = dict(mrr.MODEL_RECORD_TYPE_LOOKUP)
-    types = records._TYPES
+    growing: tuple[dict[str, Any], ...] = (categories._DESCRIPTORS, records._TYPES)
+    before = [dict(each) for each in growing]
     yield
-    types.clear()
-    types.update(before)
+    for each, values in zip(growing, before, strict=True):
+        each.clear()
+        each.update(values)
 
 
 class Overlay(mrr.LoraModelRecord):
@@ -72,7 +72,7 @@ def _image(**more: Any) -> mrr.ImageGenerationModelRecord:
 
 
 def _ours(name: str) -> type[BaseModel]:
-    for place in (mrr, licensing, text_support, categories):
+    for place in (mrr, licensing, record_parts, categories):
         found = getattr(place, name, None)
         if found is not None:
             assert isinstance(found, type)

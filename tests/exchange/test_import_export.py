@@ -18,7 +18,7 @@ from horde_model_reference.exchange.importing import PEER_FILES, import_records,
 from horde_model_reference.exchange.incoming import read_folder, read_path
 from horde_model_reference.exchange.mirror import Mirror
 from horde_model_reference.stores.sql import SqlStore
-from horde_model_reference.stores.unit import SqlUnitOfWork
+from horde_model_reference.stores.unit import UnitOfWork
 
 CATEGORIES = ["blip", "clip", "codeformer", "controlnet", "esrgan", "gfpgan", "miscellaneous", "safety_checker"]
 JSON_FILES = [*(f"{category}.json" for category in CATEGORIES), "stable_diffusion.json"]
@@ -75,6 +75,23 @@ def test_an_import_is_one_unit_of_work(store: SqlStore, legacy: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         import_records(store, read_path(legacy), actor="tests", progress=fail)
     assert (store.head(), store.counts()) == (0, {})
+
+
+def test_a_dry_run_tells_what_an_import_does_and_does_nothing(filled: SqlStore, tmp_path: Path) -> None:
+    """Creations, updates, deletions, documents beside them and the revision; and nobody is told of a change."""
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "x.json").write_text("{}")
+    (tmp_path / "clip.json").write_text('{"New": {"name": "New"}, "ViT-L/14": {"name": "ViT-L/14"}}')
+    told: list[str] = []
+    filled.subscribe(lambda: told.append("changed"))
+    before, clips = filled.head(), filled.entries("clip")
+    tried, done = (
+        import_records(filled, read_path(tmp_path), actor="tests", prune=True, dry_run=dry_run)
+        for dry_run in (True, False)
+    )
+    assert tried == done
+    assert (told, tried.revision) == (["changed"], before + tried.changes + 1)
+    assert filled.entries("clip", at=before) == clips
 
 
 def test_prune_deletes_what_the_folder_lacks_in_its_categories_only(filled: SqlStore, tmp_path: Path) -> None:
@@ -351,7 +368,7 @@ def test_a_process_that_takes_over_late_undoes_nothing(tmp_path: Path) -> None:
 
     class Late(SqlStore):
         @contextmanager
-        def begin(self, *, actor: str, at_ms: int | None = None) -> Iterator[SqlUnitOfWork]:
+        def begin(self, *, actor: str, at_ms: int | None = None) -> Iterator[UnitOfWork]:
             if actor == "system":
                 take_over(other, tmp_path)
                 with other.begin(actor="curator") as unit:

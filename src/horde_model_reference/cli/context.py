@@ -12,44 +12,40 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from horde_model_reference.errors import RevisionUnknown, StoreUnavailable
+from horde_model_reference.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from horde_model_reference.domain.events import Entry
+    from horde_model_reference.domain.categories import CategoryDescriptor
     from horde_model_reference.domain.validation import Records
     from horde_model_reference.settings import HordeModelReferenceSettings
     from horde_model_reference.stores.base import Store
     from horde_model_reference.wiring import Parts
 
-__all__ = [
-    "At",
-    "CategoryArgument",
-    "CategoryChoice",
-    "CategoryOption",
-    "Session",
-    "StoreAt",
-    "complete",
-    "require_path",
-]
+__all__ = ["At", "CategoryArgument", "CategoryChoice", "CategoryOption", "Session", "categories", "complete"]
+__all__ += ["require_path"]
 
 _SQLITE = re.compile(r"sqlite(?:\+\w+)?:///([^?]*)")
 _REVISION = re.compile(r"[0-9]{1,18}\Z")
 
 
+def categories() -> dict[str, CategoryDescriptor]:
+    """The categories of the reference, in order; those that another program manages are none."""
+    from horde_model_reference.domain.categories import get_all_registered_categories  # `--help` need not wait for it
+
+    return {each: kind for each, kind in get_all_registered_categories().items() if not kind.managed_elsewhere}
+
+
 def complete(incomplete: str) -> list[str]:
     """Categories for the shell's completion."""
-    from horde_model_reference.domain.categories import get_all_registered_categories
-
-    return [category for category in get_all_registered_categories() if category.startswith(incomplete)]
+    return [category for category in categories() if category.startswith(incomplete)]
 
 
 CategoryArgument = Annotated[
@@ -76,8 +72,8 @@ class Session:
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False
-    creates_store: bool = field(default=False, init=False)
-    takes_over: bool = field(default=False, init=False)
+    creates_store = False  # both are for commands that write: make a store where none is,
+    takes_over = False  # and take in what an earlier installation left
 
     @cached_property
     def settings(self) -> HordeModelReferenceSettings:
@@ -94,16 +90,20 @@ class Session:
         return (self.root or horde_model_reference_paths.base_path).absolute()
 
     @property
+    def is_offline(self) -> bool:
+        """Whether the network is left out, by the option or the setting."""
+        return self.offline or self.settings.offline
+
+    @property
     def reads_store(self) -> bool:
         """Whether this machine owns a store, which is then what is read; see the module."""
-        settings = self.settings
-        named = settings.replicate_mode == "PRIMARY" or settings.database_url is not None
+        named = self.settings.replicate_mode == "PRIMARY" or self.settings.database_url is not None
         return self.creates_store or named or self._database is None or self._database.is_file()
 
     @property
     def has_store(self) -> bool:
         """Whether there is a database already, with anything in it."""
-        return self._database is None or (self._database.is_file() and self._database.stat().st_size > 0)
+        return self._database is None or _size(self._database) > 0
 
     @property
     def _database(self) -> Path | None:
@@ -116,41 +116,27 @@ class Session:
     @property
     def loss(self) -> str:
         """What an empty store means where the data root has files with records; nothing where it has none."""
-        from horde_model_reference.domain.categories import get_all_registered_categories, get_category_descriptor
-
-        names = [get_category_descriptor(each).v2_filename(each) for each in get_all_registered_categories()]
-        if not any(
-            path.is_file() and path.stat().st_size > len(b"{}\n") for path in map(self.data_root.joinpath, names)
-        ):
+        files = (self.data_root / kind.v2_filename(category) for category, kind in categories().items())
+        if all(_size(file) <= len(b"{}\n") for file in files):
             return ""
         told = "the store is empty but the data root has files of an earlier state"
         return f"{told}: restore a backup, or `hmr import {self.data_root}`"
 
-    def _require_store(self) -> None:
-        """Raises `StoreUnavailable` where the store is not there and this command does not create it."""
-        if self.creates_store or self.has_store:
-            return
-        if self._database is not None and self._database.is_file():
-            reason = "the file is empty: restore a backup, or begin with: hmr import PATH"
-            raise StoreUnavailable(str(self._database), self.loss or reason)
-        raise StoreUnavailable(str(self._database), "there is no store yet; `hmr import PATH` creates it")
-
-    @property
-    def is_offline(self) -> bool:
-        """Whether the network is left out, by the option or the setting."""
-        return self.offline or self.settings.offline
-
     @cached_property
     def parts(self) -> Parts:
-        """The reading object and what is behind it."""
+        """The reading object and what is behind it. Raises `StoreUnavailable` for a store that is not there."""
         from horde_model_reference.settings import ReplicateMode
         from horde_model_reference.wiring import Mode, assemble
 
-        if self.reads_store:
-            self._require_store()
-            mode = Mode(ReplicateMode.PRIMARY, False, self.data_root, takes_over=self.takes_over)
-            return assemble(mode, self.settings)
-        return assemble(Mode(ReplicateMode.REPLICA, self.is_offline, self.data_root), self.settings)
+        if not self.reads_store:
+            return assemble(Mode(ReplicateMode.REPLICA, self.is_offline, self.data_root), self.settings)
+        if not (self.creates_store or self.has_store):
+            reason = "there is no store yet; `hmr import PATH` creates it"
+            if self._database is not None and self._database.is_file():
+                reason = self.loss or "the file is empty: restore a backup, or begin with: hmr import PATH"
+            raise StoreUnavailable(str(self._database), reason)
+        mode = Mode(ReplicateMode.PRIMARY, False, self.data_root, takes_over=self.takes_over)
+        return assemble(mode, self.settings)
 
     def store(self, *, create: bool = False) -> Store:
         """The store. Raises `StoreUnavailable` where there is none and none shall be made."""
@@ -160,15 +146,19 @@ class Session:
         assert self.parts.store is not None
         return self.parts.store
 
-    def store_at(self, point: str, *categories: str) -> StoreAt:
-        """The store at a revision, an ISO 8601 time (UTC unless it says otherwise) or `head`, narrowed to categories.
-
-        Raises `RevisionUnknown`.
-        """
-        from horde_model_reference.domain.categories import find_category
-
+    def revision(self, point: str) -> int:
+        """The store's revision by its number, at an ISO 8601 time (UTC unless it says otherwise), or at `head`."""
         store = self.store()
-        return StoreAt(store, _revision_of(store, point), tuple(map(find_category, categories)))
+        if point == "head":
+            return store.head()
+        if _REVISION.match(point):
+            return int(point)
+        try:
+            moment = datetime.fromisoformat(point)
+        except ValueError:
+            text = f"{point!r} is no revision and no time; write for example 42, 2026-11-23, 2026-11-23T12:00Z or head"
+            raise typer.BadParameter(text) from None
+        return store.revision_at(int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
 
     def records(self, category: str) -> Records:
         """The records of a category. Raises `UnknownCategory`, `ReferenceUnavailable`."""
@@ -196,56 +186,12 @@ class Session:
             self.parts.close()
 
 
-@dataclass(frozen=True)
-class StoreAt:
-    """A store at one revision, narrowed to some categories (all, where none are named); what exporting asks for."""
-
-    store: Store
-    revision: int
-    categories: tuple[str, ...] = ()
-
-    def head(self) -> int:
-        """The revision."""
-        return self.revision
-
-    def counts(self) -> dict[str, int]:
-        """How many records each category had; without a choice, of those that had any."""
-        from horde_model_reference.domain.categories import get_all_registered_categories
-
-        counts = {each: len(self.entries(each)) for each in self.categories or get_all_registered_categories()}
-        return {category: count for category, count in counts.items() if count or self.categories}
-
-    def entries(self, category: str) -> dict[str, Entry]:
-        """The records of a category then, with their origins, in order."""
-        if self.revision == self.store.head():
-            return self.store.entries(category)
-        from horde_model_reference.domain.events import Replay
-
-        replay = Replay()
-        for event in takewhile(lambda event: event.revision <= self.revision, self.store.events(category=category)):
-            replay.apply(event)
-        found = sorted(replay.entries.items(), key=lambda item: item[1].position)
-        return {name: entry for (_, _, name), entry in found}
-
-
-def _revision_of(store: Store, point: str) -> int:
-    head = store.head()
-    if point == "head":
-        return head
-    if _REVISION.match(point):
-        if int(point) > head:
-            raise RevisionUnknown(int(point), head)
-        return int(point)
-    try:
-        moment = datetime.fromisoformat(point)
-    except ValueError:
-        text = f"{point!r} is no revision and no time; write for example 42, 2026-11-23, 2026-11-23T12:00Z or head"
-        raise typer.BadParameter(text) from None
-    return store.revision_at(int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
-
-
 def require_path(path: Path) -> Path:
     """The path, if there is something. Raises `FileNotFoundError`."""
     if not path.exists():
         raise FileNotFoundError(2, "there is no such file or folder", str(path))
     return path
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0

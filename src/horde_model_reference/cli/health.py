@@ -6,15 +6,17 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import typer
 
 from horde_model_reference.cli.context import Session, require_path
 from horde_model_reference.cli.output import Table, tell
 from horde_model_reference.cli.reading import category_rows
+from horde_model_reference.domain.findings import Finding, Severity
 from horde_model_reference.errors import (
     HordeModelReferenceError,
     MalformedInput,
@@ -23,14 +25,15 @@ from horde_model_reference.errors import (
     SourceUnavailable,
 )
 
-if TYPE_CHECKING:
-    from horde_model_reference.domain.findings import Finding
-
 __all__ = ["Check", "config", "doctor", "examine", "status", "validate"]
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 _EXTRAS = {"store": ("sqlalchemy",), "postgres": ("sqlalchemy", "psycopg"), "service": ("fastapi", "uvicorn")}
 _HEARTBEAT_SECONDS = 5.0
+_Outcome: TypeAlias = tuple[str, ...]
+"""Level, result and, where there is something to do, advice."""
+_Look: TypeAlias = Callable[[Session], _Outcome]
+_NOTHING_CHANGED = "see docs/operations.md; nothing was changed"
 
 
 def validate(
@@ -42,8 +45,18 @@ def validate(
 
     Exit code 1 where a record could not be taken, with --strict also where a value is unknown.
     """
-    results = [_validated(path) for path in [require_path(path) for path in paths]]
-    records, findings = sum(count for count, _ in results), [each for _, found in results for each in found]
+    from horde_model_reference.exchange.incoming import read_path
+
+    records, findings = 0, list[Finding]()
+    for path in map(require_path, paths):
+        try:
+            incoming = read_path(path)
+        except MalformedInput as error:
+            place = error.where or str(path)
+            findings.append(Finding(Severity.ERROR, error.reason, error.record, error.field, place))
+        else:
+            records += incoming.total
+            findings += incoming.findings + incoming.unknown
     errors = sum(finding.severity == "error" for finding in findings)
     warnings = len(findings) - errors
     columns = ("severity", "file", "record", "field", "reason")
@@ -60,7 +73,7 @@ def config(
     session: Session,
     every: Annotated[bool, typer.Option("--all", help="Also those that nothing reads yet.")] = False,
     changed: Annotated[bool, typer.Option("--changed", help="Only those that are not as by default.")] = False,
-) -> int:
+) -> None:
     """The settings in force and where each comes from. Secrets are masked."""
     from horde_model_reference.settings_report import describe_settings
 
@@ -70,10 +83,9 @@ def config(
     shown = [row for row in rows if every or row.origin != "default" or row.status != "not read yet"]
     cells = [(row.env, row.value, row.origin, row.status) for row in shown]
     Table(("setting", "value", "origin", "read_by"), cells).print(session.as_json, [asdict(row) for row in shown])
-    return 0
 
 
-def status(session: Session) -> int:
+def status(session: Session) -> None:
     """What this installation reads: mode, data root, store, and for each category its source, revision and age."""
     settings = session.settings
     facts: dict[str, object] = {"mode": "REPLICA", "data_root": str(session.data_root)}
@@ -87,12 +99,11 @@ def status(session: Session) -> int:
     except ReferenceUnavailable as error:
         facts["fault"] = error.reason or str(error)
     columns = ("category", "records", "source", "revision", "changed", "age_seconds", "set_aside", "fault")
-    table = Table(columns, [[row[c] for c in columns] for row in category_rows(session)], "Categories", "source")
+    table = Table.of(category_rows(session), columns, title="Categories", once="source")
     Table(("what", "value"), list(facts.items())).print(session.as_json, {**facts, "categories": table.as_objects()})
     if not session.as_json:
         print()
         table.print()
-    return 0
 
 
 def doctor(session: Session) -> int:
@@ -100,26 +111,6 @@ def doctor(session: Session) -> int:
     checks = list(examine(session))
     Table(("level", "check", "result", "next"), checks).print(session.as_json)
     return int(any(check.level == FAIL for check in checks))
-
-
-def _validated(path: Path) -> tuple[int, list[Finding]]:
-    """How many records of a path are good, and everything that is to be said about it."""
-    from horde_model_reference.domain.findings import Finding, Severity
-    from horde_model_reference.domain.snapshots import join_documents
-    from horde_model_reference.domain.validation import unknown_value_findings, validate_records
-    from horde_model_reference.exchange.incoming import read_path
-    from horde_model_reference.formats.json_codec import encode
-
-    try:
-        incoming = read_path(path)
-    except MalformedInput as error:
-        return 0, [Finding(Severity.ERROR, error.reason, error.record, error.field, error.where or str(path))]
-    findings = incoming.findings
-    for category, taken in incoming.records.items():
-        body = join_documents((encode(record.name), record.document.encode()) for record in taken)
-        records, _ = validate_records(category, body)
-        findings += [finding.at(str(incoming.files[category])) for finding in unknown_value_findings(records)]
-    return incoming.total, findings
 
 
 class Check(NamedTuple):
@@ -132,116 +123,106 @@ class Check(NamedTuple):
 
 
 def examine(session: Session) -> Iterator[Check]:
-    """All checks that make sense here; where the settings cannot be read, only those."""
+    """All checks that make sense here; those behind settings or a store that cannot be read are left out."""
     try:
-        stored = session.reads_store
+        checks = _CHECKS_OF_A_STORE if session.reads_store else _CHECKS_OF_A_REPLICA
     except SettingsInvalid as error:
         for name, reason in error.problems:
             yield Check(FAIL, "settings", f"{name}: {reason}", "correct this environment variable")
         return
     yield Check(OK, "settings", "valid; `hmr config --changed` shows what is not as by default")
-    yield from _extras(session, stored)
-    yield _data_root(session.data_root)
-    checks = list(_checked("store", _store if stored else _primary, session))
-    yield from checks
-    if not stored or checks[0].level != FAIL:  # else there is nothing to read, which was said
-        yield from _checked("reading", _reading, session)
+    for name, look in checks:
+        try:
+            level, result, *advice = look(session)
+        except HordeModelReferenceError as error:
+            level, result, *advice = FAIL, str(error), _NOTHING_CHANGED
+        yield Check(level, name, result, *advice)
+        if (level, name) == (FAIL, "store"):
+            return
 
 
-def _checked(name: str, look: Callable[[Session], Iterator[Check]], session: Session) -> Iterator[Check]:
-    try:
-        yield from look(session)
-    except HordeModelReferenceError as error:
-        yield Check(FAIL, name, str(error), "see docs/operations.md; nothing was changed")
-
-
-def _extras(session: Session, stored: bool) -> Iterator[Check]:
+def _extra(extra: str, session: Session) -> _Outcome:
+    absent = ", ".join(package for package in _EXTRAS[extra] if find_spec(package) is None)
+    if not absent:
+        return OK, "installed"
     database = session.settings.database_url
     needed = "postgres" if database and not database.get_secret_value().startswith("sqlite") else "store"
-    for extra, packages in _EXTRAS.items():
-        absent = ", ".join(package for package in packages if find_spec(package) is None)
-        if absent:
-            advice = f"pip install 'horde_model_reference[{extra}]'"
-            yield Check(FAIL if stored and extra == needed else WARN, f"extra {extra}", f"without {absent}", advice)
-        else:
-            yield Check(OK, f"extra {extra}", "installed")
+    level = FAIL if session.reads_store and extra == needed else WARN
+    return level, f"without {absent}", f"pip install 'horde_model_reference[{extra}]'"
 
 
-def _data_root(root: Path) -> Check:
+def _data_root(session: Session) -> _Outcome:
+    root = session.data_root
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         advice = "give this user the right to write there, or choose another by AIWORKER_CACHE_HOME or --root"
-        return Check(FAIL, "data root", f"{existing} is no folder that can be written", advice)
-    return Check(OK, "data root", f"{root} " + ("can be written" if existing == root else "will be created"))
+        return FAIL, f"{existing} is no folder that can be written", advice
+    return OK, f"{root} " + ("can be written" if existing == root else "will be created")
 
 
-def _store(session: Session) -> Iterator[Check]:
-    store = session.store()
+def _store(session: Session) -> _Outcome:
+    if not session.reads_store:
+        return OK, "none; this machine reads what a REPLICA reads"
+    store = session.store()  # before anything that needs the extra
     from horde_model_reference.stores.schema import SCHEMA_VERSION
 
     head, records = store.head(), sum(store.counts().values())
     if not head and session.loss:
-        yield Check(FAIL, "store", f"{store.url}: {session.loss}", "see docs/operations.md; nothing was changed")
-        return
-    yield Check(OK, "store", f"{store.url}: {records} records, revision {head}, schema {SCHEMA_VERSION}")
+        return FAIL, f"{store.url}: {session.loss}", _NOTHING_CHANGED
+    return OK, f"{store.url}: {records} records, revision {head}, schema {SCHEMA_VERSION}"
+
+
+def _chain(session: Session) -> _Outcome:
+    store = session.store()
     if faults := store.verify():
         result = f"{len(faults)} faults, the first at revision {faults[0][0]}: {faults[0][1]}"
-        yield Check(FAIL, "chain", result, "`hmr verify` lists all; restore the last backup that verifies")
-    else:
-        yield Check(OK, "chain", f"{head} revisions are whole and lead to the records")
-    yield _mirror(session)
+        return FAIL, result, "`hmr verify` lists all; restore the last backup that verifies"
+    return OK, f"{store.head()} revisions are whole and lead to the records"
 
 
-def _mirror(session: Session) -> Check:
-    from horde_model_reference.domain.categories import get_category_descriptor
-    from horde_model_reference.exchange.exporting import v2_file
+def _mirror(session: Session) -> _Outcome:
+    from horde_model_reference.exchange.mirror import Mirror
 
     if not session.settings.mirror_enabled:
-        return Check(OK, "mirror", "turned off by MIRROR_ENABLED")
-    store, behind = session.store(), []
-    for category in store.counts():
-        kind = get_category_descriptor(category)
-        path = session.data_root / kind.v2_filename(category)
-        if not path.is_file() or path.read_bytes() != v2_file(store.entries(category)):
-            behind.append(path.name)
-        beside = ["legacy/" + kind.legacy_filename(category)] if kind.has_legacy_format else []
-        beside.append(f"meta/v2/{category}_metadata.json")
-        behind += [name for name in beside if not (session.data_root / name).is_file()]
+        return OK, "turned off by MIRROR_ENABLED"
+    root = session.data_root
+    behind = ", ".join(str(path.relative_to(root)) for path, _ in Mirror(session.store(), root).behind())
     if behind:
-        return Check(
-            WARN, "mirror", f"behind: {', '.join(behind)}", "`hmr import`, `hmr serve` or the next change rewrites them"
-        )
-    return Check(OK, "mirror", f"the files in {session.data_root} are those of the store")
+        return WARN, f"behind: {behind}", "`hmr import`, `hmr serve` or the next change rewrites them"
+    return OK, f"the files in {root} are those of the store"
 
 
-def _primary(session: Session) -> Iterator[Check]:
+def _primary(session: Session) -> _Outcome:
     from horde_model_reference.flow import Request
     from horde_model_reference.transport import HttpNetwork
 
-    yield Check(OK, "store", "none; this machine reads what a REPLICA reads")
     url = (session.settings.primary_api_url or "").rstrip("/")
     if session.is_offline or not url:
-        yield Check(OK, "PRIMARY", "not asked: offline" if url else "none is set")
-        return
+        return OK, "not asked: offline" if url else "none is set"
     try:
         with closing(HttpNetwork()) as network:
-            answer = network.send(Request(f"{url}/heartbeat", deadline=_HEARTBEAT_SECONDS)).status
+            answer = network.begin(Request(f"{url}/heartbeat", deadline=_HEARTBEAT_SECONDS)).result().status
     except SourceUnavailable as error:
-        advice = "check the network, or set HORDE_MODEL_REFERENCE_PRIMARY_API_URL"
-        yield Check(WARN, "PRIMARY", str(error), advice)
-    else:
-        level, advice = (OK, "") if answer == 200 else (WARN, "check the address")
-        yield Check(level, "PRIMARY", f"{url}/heartbeat answers {answer}", advice)
+        return WARN, str(error), "check the network, or set HORDE_MODEL_REFERENCE_PRIMARY_API_URL"
+    level, advice = (OK, "") if answer == 200 else (WARN, "check the address")
+    return level, f"{url}/heartbeat answers {answer}", advice
 
 
-def _reading(session: Session) -> Iterator[Check]:
+def _reading(session: Session) -> _Outcome:
     records = sum(map(len, session.all_records().values()))
     held = session.parts.reference.status()
     aside = sum(len(each.set_aside) for each in held)
     if aside:
-        yield Check(WARN, "reading", f"{records} records, {aside} set aside", "`hmr validate` says why")
-    elif not records:
-        yield Check(WARN, "reading", "there are no records", "hmr import PATH, or hmr import --starter")
-    else:
-        sources = ", ".join(dict.fromkeys(each.source for each in held if each.records))
-        yield Check(OK, "reading", f"{records} records from {sources}")
+        return WARN, f"{records} records, {aside} set aside", "`hmr validate` says why"
+    if not records:
+        return WARN, "there are no records", "hmr import PATH, or hmr import --starter"
+    return OK, f"{records} records from {', '.join(dict.fromkeys(each.source for each in held if each.records))}"
+
+
+_CHECKS: tuple[tuple[str, _Look], ...] = (
+    *((f"extra {extra}", partial(_extra, extra)) for extra in _EXTRAS),
+    ("data root", _data_root),
+    ("store", _store),
+)
+_CHECKS_OF_A_STORE = (*_CHECKS, ("chain", _chain), ("mirror", _mirror), ("reading", _reading))
+_CHECKS_OF_A_REPLICA = (*_CHECKS, ("PRIMARY", _primary), ("reading", _reading))

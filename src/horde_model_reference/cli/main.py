@@ -1,7 +1,7 @@
 """The program: its commands, the options that all share, and which error is which exit code.
 
-A command is a function of a `Session` and its own words that prints and gives back an exit code. What it raises is told
-in one line here, and nowhere else.
+A command is a function of a `Session` and its own words that prints, and gives back an exit code where it is not always
+0. What it raises is told in one line here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ __all__ = ["app", "main"]
 
 _UNEXPECTED, _INTERRUPTED, _BROKEN_PIPE = 70, 130, 141
 _CODES: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
+    ((BrokenPipeError,), _BROKEN_PIPE),
     ((errors.UnknownCategory, errors.ModelNotFound, errors.RevisionUnknown, FileNotFoundError), 3),
     ((errors.MalformedInput, errors.UnsafeName), 4),
     ((errors.StoreError, errors.SourceUnavailable, errors.ReferenceUnavailable, OSError), 5),
@@ -51,12 +52,18 @@ Exit codes:
   130  interrupted
   141  the reader of the output went away
 """
-_COMMANDS: tuple[tuple[str, Callable[..., int], tuple[str, ...]], ...] = (
+_QUERIES = (
+    "image_generation baseline=stable_diffusion_xl nsfw=false tags=anime",
+    "image_generation size_on_disk_bytes__lt=4e9 --sort -size_on_disk_bytes,name --limit 10",
+    "text_generation parameters_count__gte=7e9 --columns name,parameters_count --csv",
+    "all name__contains=XL --json",
+)
+_COMMANDS: tuple[tuple[str, Callable[..., int | None], tuple[str, ...]], ...] = (
     ("import", storing.import_, ("--starter", "../legacy --dry-run", 'all.bundle.json --prune --note "restored"')),
     ("export", storing.export, ("./legacy --format legacy --category clip", "--bundle all.json --at 2026-11-01")),
     ("list", reading.list_, ("", "image_generation --limit 20")),
     ("show", reading.show, ("image_generation Deliberate", "clip ViT-L/14 --json --at 2026-11-01")),
-    ("query", reading.query, reading.QUERIES),
+    ("query", reading.query, _QUERIES),
     ("stats", reading.stats, ("", "image_generation --json")),
     ("validate", health.validate, ("../legacy", "stable_diffusion.json --strict")),
     ("diff", storing.diff, ("2100", "2026-11-01 head --category image_generation", "./before ./after --json")),
@@ -79,10 +86,10 @@ def _version(wanted: bool) -> None:
 
 def hmr(
     _session: Session,
-    version: Annotated[  # noqa: ARG001  (its callback does it)
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-) -> int:
+) -> None:
     """The registry of AI model metadata for the AI Horde.
 
     Commands read the store of this machine if it has one: a database that is named, one under the data root, or
@@ -91,10 +98,9 @@ def hmr(
 
     The common options may stand before or after the command.
     """
-    return 0
 
 
-def _face(function: Callable[..., int], *without: str) -> Callable[..., None]:
+def _face(function: Callable[..., int | None], *without: str) -> Callable[..., None]:
     """The function as typer shall see it: without the session, with the common options, its errors told."""
     common = [p for p in signature(Session, eval_str=True).parameters.values() if p.name not in without]
     _, *own = signature(function, eval_str=True).parameters.values()
@@ -118,10 +124,10 @@ def _face(function: Callable[..., int], *without: str) -> Callable[..., None]:
     return face
 
 
-def _code_of(session: Session, command: Callable[[], int]) -> int:
+def _code_of(session: Session, command: Callable[[], int | None]) -> int:
     """Run the command; what it raises is told in words and becomes its exit code."""
     try:
-        code = command()
+        code = command() or 0
         sys.stdout.flush()
         for doubt in session.doubts():
             tell(f"hmr: {doubt}")
@@ -154,24 +160,20 @@ def _flushed(code: int) -> int:
 
 
 def _code_of_error(error: Exception) -> int:
-    if isinstance(error, BrokenPipeError):
-        return _BROKEN_PIPE
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), _UNEXPECTED)
 
 
 def _tell_error(error: Exception) -> int:
     code = _code_of_error(error)
-    if code == _UNEXPECTED:
-        tell(f"hmr: unexpected {type(error).__name__}: {error}")
-        tell("  this is a defect; run it again with --traceback and report what that shows")
-        return code
     lines = [*_worded(error).splitlines(), *getattr(error, "__notes__", ())]
     if isinstance(error, errors.UnknownCategory) and (close := get_close_matches(error.category, error.known)):
         lines.append(f"Did you mean {', '.join(close)}?")
     lines += [advice for kind, advice in _ADVICE if isinstance(error, kind)]
-    tell("hmr: " + lines[0])
-    for line in lines[1:]:
-        tell("  " + line)
+    if code == _UNEXPECTED:
+        defect = "this is a defect; run it again with --traceback and report what that shows"
+        lines = [f"unexpected {type(error).__name__}: {error}", defect]
+    for number, line in enumerate(lines):
+        tell(f"  {line}" if number else f"hmr: {line}")
     return code
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-__all__ = ["Table", "at_time", "print_csv", "print_json", "say", "tell", "working"]
+from horde_model_reference.formats.json_codec import encode, encode_pretty
+
+__all__ = ["Table", "at_time", "say", "tell", "working"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,19 @@ class Table:
     """Rows of JSON values under column names.
 
     Only on a terminal a `title` stands above it, as does a value of the column `once` that is the same in each row.
+    People are told `without_rows`, where it is given, in place of a table that has none.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     title: str = ""
     once: str = ""
+    without_rows: str = ""
+
+    @classmethod
+    def of(cls, objects: Iterable[Mapping[str, object]], columns: Sequence[str], **more: str) -> Table:
+        """Those columns of objects that have them all."""
+        return cls(columns, [[each[column] for column in columns] for each in objects], **more)
 
     def as_objects(self) -> list[dict[str, object]]:
         """One object a row."""
@@ -36,11 +45,19 @@ class Table:
     def print(self, as_json: bool = False, value: object = None) -> None:
         """Print it for people; or `value` as JSON, where there is none one object a row."""
         if as_json:
-            print_json(self.as_objects() if value is None else value)
+            _write(encode_pretty(self.as_objects() if value is None else value).decode())
+        elif self.without_rows and not self.rows:
+            say(self.without_rows)
         elif sys.stdout.isatty():
             _print_rich(self._without_once())
         else:
             _print_plain(self)
+
+    def print_csv(self) -> None:
+        """Print comma separated values with a header; lists and objects as JSON, nothing for null."""
+        page = io.StringIO()
+        csv.writer(page, lineterminator="\n").writerows([self.columns, *(map(_text, row) for row in self.rows)])
+        _write(page.getvalue())
 
     def _without_once(self) -> Table:
         place = self.columns.index(self.once) if self.once else 0
@@ -49,20 +66,6 @@ class Table:
             return self
         columns, *rows = ([*row[:place], *row[place + 1 :]] for row in (self.columns, *self.rows))
         return Table(list(map(str, columns)), rows, f"{self.title}; {self.once}: {values.pop()}")
-
-
-def print_json(value: object) -> None:
-    """Indented JSON on standard output."""
-    from horde_model_reference.formats.json_codec import encode_pretty
-
-    _write(encode_pretty(value).decode())
-
-
-def print_csv(table: Table) -> None:
-    """Comma separated values with a header; lists and objects as JSON, nothing for null."""
-    page = io.StringIO()
-    csv.writer(page, lineterminator="\n").writerows([table.columns, *(map(_text, row) for row in table.rows)])
-    _write(page.getvalue())
 
 
 def say(text: str) -> None:
@@ -81,7 +84,7 @@ def at_time(milliseconds: float) -> str:
 
 
 @contextmanager
-def working(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+def working(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     """A progress bar on standard error, where that is a terminal; call what it gives once a step.
 
     Without a total, for work whose length nobody knows, it is only a sign of life.
@@ -91,7 +94,7 @@ def working(what: str, total: int | None = None) -> Iterator[Callable[[], None]]
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+        yield lambda *_: progress.advance(task)
 
 
 def _print_plain(table: Table) -> None:
@@ -131,8 +134,6 @@ def _text(value: object) -> str:
         return value or ""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
-    from horde_model_reference.formats.json_codec import encode
-
     return encode(value).decode()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import reduce
 from operator import or_
@@ -13,26 +14,21 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
-from horde_model_reference.cli.context import At, CategoryArgument, CategoryChoice, Session
-from horde_model_reference.cli.output import Table, at_time, print_csv, tell
-from horde_model_reference.errors import MalformedInput, ModelNotFound
+from horde_model_reference.cli.context import At, CategoryArgument, CategoryChoice, Session, categories
+from horde_model_reference.cli.output import Table, at_time, tell
+from horde_model_reference.domain.differences import host_of
+from horde_model_reference.domain.events import Entry
+from horde_model_reference.domain.findings import JsonObject, JsonValue
+from horde_model_reference.errors import ModelNotFound
+from horde_model_reference.formats.json_codec import decode_object, encode
 
 if TYPE_CHECKING:
-    from horde_model_reference.domain.findings import JsonObject, JsonValue
     from horde_model_reference.domain.predicates import Predicate
     from horde_model_reference.domain.query import ModelQuery
     from horde_model_reference.domain.records import GenericModelRecord
     from horde_model_reference.domain.validation import Records
 
-__all__ = ["QUERIES", "category_rows", "list_", "query", "show", "stats"]
-
-QUERIES = (
-    "image_generation baseline=stable_diffusion_xl nsfw=false tags=anime",
-    "image_generation size_on_disk_bytes__lt=4e9 --sort -size_on_disk_bytes,name --limit 10",
-    "text_generation parameters_count__gte=7e9 --columns name,parameters_count --csv",
-    "all name__contains=XL --json",
-)
-"""Examples for the help of `query`."""
+__all__ = ["category_rows", "list_", "query", "show", "stats"]
 
 _EVERY = "all"
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}\Z")
@@ -40,39 +36,26 @@ _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 _BEST = ("name", "baseline", "controlnet_style", "style", "parameters_count", "nsfw", "version", "size_on_disk_bytes")
 _COUNTED = ("baseline", "style", "controlnet_style", "nsfw", "inpainting", "quantization", "tags")
 _TOP = 12
-_FACTS = (
-    "category",
-    "domain",
-    "purpose",
-    "records",
-    "source",
-    "revision",
-    "set_aside",
-    "fault",
-    "changed",
-    "age_seconds",
-)
+_FACTS = "category domain purpose records source revision set_aside fault changed age_seconds".split()
 _NOT_READ = (0, None, None, 0, "cannot be had")
 
 Limit = Annotated[int | None, typer.Option(min=1, help="At most that many.")]
 Offset = Annotated[int, typer.Option(min=0, help="Without the first so many.")]
 
 
-def list_(session: Session, category: CategoryChoice = None, limit: Limit = None, offset: Offset = 0) -> int:
+def list_(session: Session, category: CategoryChoice = None, limit: Limit = None, offset: Offset = 0) -> None:
     """The categories with how many records each has, or the models of one category."""
     if category is None:
-        columns = ["category", "domain", "purpose", "records", "revision", "source"]
         session.all_records()
-        rows = [[row[column] for column in columns] for row in category_rows(session)]
+        columns = ["category", "domain", "purpose", "records", "revision", "source"]
+        table = Table.of(category_rows(session), columns, title="Categories", once="source")
     else:
         records = list(session.records(category).values())
         columns = _columns_of(type(records[0])) if records else ["name"]
-        rows = _rows_of(records, columns)
-    shown = rows[offset:][:limit]
-    Table(columns, shown, category or "Categories", "" if category else "source").print(session.as_json)
-    if len(shown) < len(rows):
-        tell(f"{len(shown)} of {len(rows)} shown")
-    return 0
+        table = Table(columns, _rows_of(type(records[0]), records, columns) if records else [], category)
+    shown = table.rows[offset:][:limit]
+    replace(table, rows=shown).print(session.as_json)
+    _tell_rest(len(shown), len(table.rows))
 
 
 def show(
@@ -81,11 +64,10 @@ def show(
     name: Annotated[str, typer.Argument(help="The model, exactly as `list` writes it.")],
     at: At = "",
     legacy: Annotated[bool, typer.Option("--legacy", help="In the format of the two GitHub repositories.")] = False,
-) -> int:
+) -> None:
     """One record, field by field."""
     document = _document(session, category, name, at, legacy)
     Table(["field", "value"], list(_flat(document)), f"{category}: {name}").print(session.as_json, document)
-    return 0
 
 
 def query(
@@ -99,7 +81,7 @@ def query(
     limit: Limit = None,
     offset: Offset = 0,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma separated values.")] = False,
-) -> int:
+) -> None:
     """The models of a category for which all filters hold; the category `all` means every one.
 
     A filter is FIELD=VALUE, or FIELD__OP=VALUE with gt, gte, lt, lte, ne, in or contains. A list field such as tags
@@ -108,32 +90,26 @@ def query(
 
     With --json and no --columns, whole records.
     """
-    from horde_model_reference.domain.record_fields import parse_path
-
     selection, record_type = _selection(session, category)
     selection = selection.where(*(_condition(record_type, text) for text in filters or ()))
     if sort:
         selection = selection.order_by(*_names(sort))
     chosen = _names(columns) or _columns_of(record_type) + ["record_type"] * (category == _EVERY)
-    for name in chosen:
-        parse_path(record_type, name)  # before anything is printed
     try:
         everything = selection.to_list()
     except TypeError as error:
         raise typer.BadParameter(str(error)) from None
     found = everything[offset:][:limit]
-    table = Table(chosen, _rows_of(found, chosen), category)
+    table = Table(chosen, _rows_of(record_type, found, chosen), category)
     if as_csv:
-        print_csv(table)
+        table.print_csv()
     else:
         whole = None if columns else [record.model_dump(mode="json", by_alias=True) for record in found]
         table.print(session.as_json, whole)
-    if len(found) < len(everything):
-        tell(f"{len(found)} of {len(everything)} shown")
-    return 0
+    _tell_rest(len(found), len(everything))
 
 
-def stats(session: Session, category: CategoryChoice = None) -> int:
+def stats(session: Session, category: CategoryChoice = None) -> None:
     """Counts: of all categories, or inside one by baseline, style, tag, download host and so on."""
     if category is not None:
         records = session.records(category)
@@ -142,7 +118,11 @@ def stats(session: Session, category: CategoryChoice = None) -> int:
         columns = ["category", "records", "nsfw", "files", "without_hash", "size_on_disk_bytes"]
         table = Table(columns, [_totals(each, records) for each, records in session.all_records().items()])
     table.print(session.as_json)
-    return 0
+
+
+def _tell_rest(shown: int, there: int) -> None:
+    if shown < there:
+        tell(f"{shown} of {there} shown")
 
 
 def _columns_of(record_type: type[GenericModelRecord]) -> list[str]:
@@ -150,30 +130,22 @@ def _columns_of(record_type: type[GenericModelRecord]) -> list[str]:
     return [name for name in _BEST if name in record_type.model_fields]
 
 
-def _rows_of(records: Iterable[GenericModelRecord], columns: Iterable[str]) -> list[list[object]]:
-    return [[_cell(record, column) for column in columns] for record in records]
-
-
-def _cell(record: GenericModelRecord, column: str) -> object:
-    """The value of a (nested) field, None where the path ends early."""
+def _rows_of(
+    record_type: type[GenericModelRecord], records: Sequence[GenericModelRecord], columns: Iterable[str]
+) -> list[list[object]]:
+    """The values of (nested) fields, None where a path ends early. Raises `UnknownField`."""
     from pydantic_core import to_jsonable_python
 
-    from horde_model_reference.domain.record_fields import parse_path, reader
+    from horde_model_reference.domain.record_fields import column_or_none, parse_path
 
-    try:
-        return to_jsonable_python(reader(parse_path(type(record), column))(record))
-    except MalformedInput:
-        return None
+    values = [column_or_none(records, parse_path(record_type, column)) for column in columns]
+    return [to_jsonable_python(row) for row in zip(*values, strict=True)]
 
 
 def category_rows(session: Session) -> list[dict[str, object]]:
     """What is known of each category, of those read and of those that cannot be had."""
-    from horde_model_reference.domain.categories import get_all_registered_categories
-
     held, now, rows = {each.category: each for each in session.parts.reference.status()}, time.time(), []
-    for category, kind in get_all_registered_categories().items():
-        if kind.managed_elsewhere:
-            continue
+    for category, kind in categories().items():
         each, moved = held.get(category), session.parts.last_updated(category)
         read = (each.records, each.source, each.revision, len(each.set_aside), each.fault) if each else _NOT_READ
         when = (at_time(moved * 1000), int(now - moved)) if moved else (None, None)
@@ -182,12 +154,11 @@ def category_rows(session: Session) -> list[dict[str, object]]:
 
 
 def _document(session: Session, category: str, name: str, at: str, legacy: bool) -> JsonObject:
-    from horde_model_reference.domain.events import Entry
+    from horde_model_reference.domain.categories import find_category
     from horde_model_reference.exchange.exporting import legacy_entries
-    from horde_model_reference.formats.json_codec import decode_object, encode
 
     if at or (legacy and session.reads_store):
-        entries = session.store_at(at or "head", category).entries(category)
+        entries = session.store().entries(find_category(category), at=session.revision(at or "head"))
     else:
         documents = session.parts.reference.raw(category)
         entries = {key: Entry(0, 0, encode(document).decode()) for key, document in documents.items()}
@@ -196,7 +167,7 @@ def _document(session: Session, category: str, name: str, at: str, legacy: bool)
         close = get_close_matches(name.casefold(), folded)
         missing = ModelNotFound(name, category, tuple(folded[each] for each in close))
         if at:
-            missing.add_note(f"This is what the store held at revision {session.store_at(at).revision}.")
+            missing.add_note(f"This is what the store held at revision {session.revision(at)}.")
         raise missing
     if legacy:
         return legacy_entries(category, {name: entries[name]})[name]
@@ -224,8 +195,6 @@ def _totals(category: str, records: Records) -> list[object]:
 
 
 def _counted(records: Records) -> Iterator[tuple[str, object, int]]:
-    from horde_model_reference.domain.differences import host_of
-
     yield "records", None, len(records)
     counts: dict[str, Counter[object]] = {name: Counter() for name in (*_COUNTED, "host")}
     for record in records.values():
@@ -257,7 +226,7 @@ def _selection(session: Session, category: str) -> tuple[ModelQuery[Any], type[G
 def _condition(record_type: type[GenericModelRecord], text: str) -> Predicate:
     """A filter as a predicate. Raises `UnknownField`, which names the close ones."""
     from horde_model_reference.domain.predicates import OPERATORS, comparison
-    from horde_model_reference.domain.record_fields import column, column_or_none, parse_path
+    from horde_model_reference.domain.record_fields import column_or_none, parse_path
 
     name, equals, value = text.partition("=")
     name = name.strip()
@@ -267,14 +236,13 @@ def _condition(record_type: type[GenericModelRecord], text: str) -> Predicate:
     if not field or operation not in OPERATORS:
         field, operation = name, "eq"
     path = parse_path(record_type, field, OPERATORS)
-    read = column if len(path) == 1 else column_or_none  # a key that a record lacks is `none`
     kinds = _kinds(record_type.model_fields[path[0]].annotation) if len(path) == 1 else frozenset()
     several = operation in ("in", "not_in")
     values = [_value(field, kinds, part) for part in (value.split(",") if several else [value])]
     if list in kinds and operation in ("eq", "ne", "in", "not_in") and values != [None]:
         held = reduce(or_, (comparison(path, "contains", each) for each in values))
         return ~held if operation in ("ne", "not_in") else held
-    return comparison(path, operation, values if several else values[0], read)
+    return comparison(path, operation, values if several else values[0], column_or_none)  # a missing key is `none`
 
 
 def _kinds(annotation: object) -> frozenset[object]:
@@ -292,9 +260,9 @@ def _value(field: str, kinds: frozenset[object], text: str) -> object:
         return None
     if any(isinstance(kind, type) and issubclass(kind, str) for kind in kinds):
         return text
-    if bool in kinds and word not in _TRUTH:
-        raise typer.BadParameter(f"{field} is true or false, not {text!r}")
     if bool in kinds or (word in ("true", "false") and not kinds):
+        if word not in _TRUTH:
+            raise typer.BadParameter(f"{field} is true or false, not {text!r}")
         return _TRUTH[word]
     try:
         return int(word) if _WHOLE.match(word) else float(word)

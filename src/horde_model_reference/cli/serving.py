@@ -39,14 +39,13 @@ def serve(
     session: Session,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = _LOCAL,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 19800,
-) -> int:
+) -> None:
     """Serve the store under the data root as a PRIMARY, until Ctrl-C. The store is created on first use."""
     server = _server(session, host, port, "info")
     with suppress(KeyboardInterrupt, SystemExit):  # uvicorn has logged why; its codes mean other things than ours
         server.run()
     if not server.started:
         raise OSError(f"{host}:{port} cannot be served")
-    return 0
 
 
 def demo(
@@ -54,7 +53,7 @@ def demo(
     data: Annotated[Path | None, typer.Option(help="Your own files instead of the starter catalogue.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the PRIMARY; 0 takes a free one.")] = 0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the data root there afterwards.")] = False,
-) -> int:
+) -> None:
     """Import a catalogue, serve it as a PRIMARY, and read it back through a REPLICA in another process.
 
     Works in a temporary folder that is removed at the end, or in --root, which stays. On a terminal it serves until
@@ -83,7 +82,6 @@ def demo(
         say("5. Every change is one revision; the newest:")
         log(here, limit=5)
         _stay(here, url)
-    return 0
 
 
 def _stay(here: Session, url: str) -> None:

@@ -6,29 +6,29 @@ import getpass
 import tempfile
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from horde_model_reference.cli.context import At, CategoryOption, Session, StoreAt, complete, require_path
-from horde_model_reference.cli.output import Table, at_time, print_json, say, tell, working
+from horde_model_reference.cli.context import At, CategoryOption, Session, categories, complete, require_path
+from horde_model_reference.cli.output import Table, at_time, say, tell, working
+from horde_model_reference.domain.differences import RecordDifference, compare_records
+from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.errors import MalformedInput
+from horde_model_reference.files import write_atomically
+from horde_model_reference.formats.json_codec import decode_object
 
 if TYPE_CHECKING:
-    from horde_model_reference.domain.differences import RecordDifference
-    from horde_model_reference.domain.findings import JsonObject
     from horde_model_reference.exchange.importing import ImportReport
-    from horde_model_reference.exchange.incoming import Incoming
     from horde_model_reference.stores.base import Store
-
-    _State: TypeAlias = dict[str, dict[str, JsonObject]]
 
 __all__ = ["diff", "export", "import_", "log", "verify"]
 
+_State: TypeAlias = dict[str, dict[str, JsonObject]]
 _TOLD = 20
 
 
@@ -61,18 +61,11 @@ def import_(
     wrong = [finding for finding in incoming.findings if finding.severity == "error"]
     if wrong and not incoming.total:
         raise MalformedInput(str(wrong[0]))
-    session.takes_over = session.settings.replicate_mode == "PRIMARY"
-    with (
-        _rehearsal(session, incoming) if dry_run else nullcontext(session.store(create=True)) as store,
-        working("Importing", incoming.total) as advance,
-    ):
+    with _importable(session, dry_run) as store, working("Importing", incoming.total) as advance:
         by = actor or _user()
-        before = store.head()
-        report = import_records(store, incoming, actor=by, note=note, prune=prune, progress=lambda *_: advance())
-    if dry_run and session.has_store:  # the rehearsal has a count of its own
-        report = replace(report, revision=session.store().head() + report.revision - before)
-    elif not dry_run and not report.changes and session.settings.mirror_enabled:
-        Mirror(store, session.data_root).keep_up()  # with changes, it has done so by itself
+        report = import_records(store, incoming, actor=by, note=note, prune=prune, dry_run=dry_run, progress=advance)
+        if not dry_run and not report.changes and session.settings.mirror_enabled:
+            Mirror(store, session.data_root).keep_up()  # with changes, it has done so by itself
     aside = len({(each.file, each.record) for each in wrong})
     _tell_report(session, report, "would take" if dry_run else "took", aside)
     return int(bool(wrong))
@@ -94,22 +87,24 @@ def export(
     """
     if (folder is None) is (bundle is None):
         raise typer.BadParameter("give a FOLDER or --bundle FILE, one of the two")
+    from horde_model_reference.domain.categories import find_category
     from horde_model_reference.exchange import exporting
-    from horde_model_reference.files import write_atomically
 
-    then = session.store_at(at, *category or ())
+    store, revision, chosen = session.store(), session.revision(at), list(map(find_category, category or ()))
+    mixed: list[Path] = []
     if bundle is not None:
         written = [bundle]
-        write_atomically(bundle, exporting.bundle(then))
+        write_atomically(bundle, exporting.bundle(store, chosen, revision))
     elif folder is not None:
-        written = (exporting.write_legacy if form == "legacy" else exporting.write_v2)(then, folder)
-    mixed = _of_other_revisions(then, folder, form == "legacy", written) if folder is not None else []
+        write = exporting.write_legacy if form == "legacy" else exporting.write_v2
+        written = write(store, folder, chosen, revision)
+        mixed = [] if chosen else _of_other_revisions(folder, form == "legacy", written)
     for path in mixed:
-        tell(f"warning: {path} is older and no part of this: its category has no records at revision {then.revision}")
-    if not then.revision:
-        tell(f"the store holds no records at revision {then.revision}")
+        tell(f"warning: {path} is older and no part of this: its category has no records at revision {revision}")
+    if not revision:
+        tell(f"the store holds no records at revision {revision}")
     names = [str(path) for path in written]
-    Table(["written"], [[name] for name in names]).print(session.as_json, {"revision": then.revision, "written": names})
+    Table(["written"], [[name] for name in names]).print(session.as_json, {"revision": revision, "written": names})
     return int(bool(mixed))
 
 
@@ -118,7 +113,7 @@ def log(
     since: Annotated[int, typer.Option(metavar="REVISION", min=0, help="Only what happened after this one.")] = 0,
     category: CategoryOption = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The newest so many.")] = 20,
-) -> int:
+) -> None:
     """The newest changes, the latest one last."""
     from horde_model_reference.domain.categories import find_category
 
@@ -130,7 +125,6 @@ def log(
     rows = [(e.revision, at_time(e.at), e.actor, e.operation, e.category, e.name, e.note) for e in events]
     columns = ("revision", "time", "actor", "operation", "category", "name", "note")
     Table(columns, rows, "Revisions").print(session.as_json)
-    return 0
 
 
 def diff(
@@ -144,7 +138,6 @@ def diff(
     A path that exists is read as files, of either format; all else is a revision, an ISO 8601 time, or `head`.
     """
     from horde_model_reference.domain.categories import find_category
-    from horde_model_reference.domain.differences import compare_records
 
     wanted = [] if category is None else [find_category(category)]
     (old, old_faulty), (new, new_faulty) = (_state(session, side, wanted) for side in (before, after))
@@ -154,11 +147,9 @@ def diff(
         for record in compare_records(old.get(each, {}), new.get(each, {}))
     ]
     rows = [row for each, record in found for row in _rows(each, record)]
-    if session.as_json or rows:
-        value = [{"category": each, **asdict(record)} for each, record in found]
-        Table(("change", "category", "name", "what", "alarming"), rows).print(session.as_json, value)
-    else:
-        say("no differences")
+    value = [{"category": each, **asdict(record)} for each, record in found]
+    table = Table(("change", "category", "name", "what", "alarming"), rows, without_rows="no differences")
+    table.print(session.as_json, value)
     return int(bool(found) or old_faulty or new_faulty)
 
 
@@ -167,43 +158,34 @@ def verify(session: Session) -> int:
     store = session.store()
     with working("Verifying ..."):
         faults = store.verify()
-    head, table = store.head(), Table(("revision", "fault"), faults)
-    if session.as_json or faults:
-        table.print(session.as_json, {"revision": head, "faults": table.as_objects()})
-    else:
-        say(f"revisions 1 to {head} are whole and lead to the records" if head else "the store is empty")
+    head = store.head()
+    well = f"revisions 1 to {head} are whole and lead to the records" if head else "the store is empty"
+    table = Table(("revision", "fault"), faults, without_rows=well)
+    table.print(session.as_json, {"revision": head, "faults": table.as_objects()})
     return int(bool(faults))
 
 
 @contextmanager
-def _rehearsal(session: Session, incoming: Incoming) -> Iterator[Store]:
-    """A store of its own with what is there now, to try an import on."""
-    from horde_model_reference.domain.events import Kind
-    from horde_model_reference.exchange.importing import PEER_FILES
+def _importable(session: Session, dry_run: bool) -> Iterator[Store]:
+    """The store; to try an import where there is none yet, one that is gone afterwards."""
     from horde_model_reference.settings import HordeModelReferenceSettings
     from horde_model_reference.wiring import open_store
 
+    takes_over = session.settings.replicate_mode == "PRIMARY"
+    if not dry_run or session.has_store:
+        session.takes_over = takes_over and not dry_run
+        yield session.store(create=True)
+        return
     with tempfile.TemporaryDirectory(prefix="hmr-") as folder:
-        database = f"sqlite:///{folder}/rehearsal.sqlite3"
-        settings = HordeModelReferenceSettings(database_url=database, mirror_enabled=False)
-        copy = open_store(session.data_root, settings, takes_over=session.takes_over and not session.has_store)
-        if session.has_store:
-            with copy.begin(actor="rehearsal") as unit:
-                for category in incoming.records:
-                    for name, entry in session.store().entries(category).items():
-                        unit.put(category, name, entry.document, origin=entry.origin)
-                for name, entry in session.store().entries(PEER_FILES, kind=Kind.DOCUMENT).items():
-                    unit.put(PEER_FILES, name, entry.document, kind=Kind.DOCUMENT)
-        yield copy
-        copy.close()
+        settings = HordeModelReferenceSettings(database_url=f"sqlite:///{folder}/x.sqlite3", mirror_enabled=False)
+        with closing(open_store(session.data_root, settings, takes_over=takes_over)) as store:
+            yield store
 
 
-def _of_other_revisions(then: StoreAt, folder: Path, legacy: bool, written: list[Path]) -> list[Path]:
+def _of_other_revisions(folder: Path, legacy: bool, written: list[Path]) -> list[Path]:
     """Files in the folder that an export of everything would write, had their categories any records then."""
-    from horde_model_reference.domain.categories import get_all_registered_categories
-
-    kinds = {} if then.categories else get_all_registered_categories()
-    names = {kind.legacy_filename(each) if legacy else kind.v2_filename(each) for each, kind in kinds.items()}
+    kinds = categories().items()
+    names = {kind.legacy_filename(each) if legacy else kind.v2_filename(each) for each, kind in kinds}
     return [path for path in sorted({folder / name for name in names} - {*written}) if path.is_file()]
 
 
@@ -216,14 +198,14 @@ def _user() -> str:
 
 def _tell_report(session: Session, report: ImportReport, verb: str, aside: int) -> None:
     counts = (report.created, report.updated, report.deleted, report.unchanged)
-    categories = dict.fromkeys(category for count in counts for category in count)
-    rows = [[category, *(count[category] for count in counts)] for category in categories]
+    met = dict.fromkeys(category for count in counts for category in count)
+    rows = [[category, *(count[category] for count in counts)] for category in met]
     table = Table(["category", "created", "updated", "deleted", "unchanged"], rows)
+    findings = [str(finding) for finding in report.findings]
+    value = {"revision": report.revision, "categories": table.as_objects(), "findings": findings}
+    table.print(session.as_json, value)
     if session.as_json:
-        findings = [str(finding) for finding in report.findings]
-        print_json({"revision": report.revision, "categories": table.as_objects(), "findings": findings})
         return
-    table.print()
     for finding in report.findings[:_TOLD]:
         tell(f"{finding.severity}: {finding}")
     if len(report.findings) > _TOLD:
@@ -234,21 +216,20 @@ def _tell_report(session: Session, report: ImportReport, verb: str, aside: int) 
 
 def _state(session: Session, side: str, wanted: list[str]) -> tuple[_State, bool]:
     """The records of one side by category, and whether some of them could not be read."""
+    from horde_model_reference.exchange.exporting import entries_of
     from horde_model_reference.exchange.incoming import read_path
-    from horde_model_reference.formats.json_codec import decode_object
 
-    if Path(side).exists() or "/" in side:
-        incoming = read_path(require_path(Path(side)))
-        for finding in incoming.findings:
-            tell(f"{finding.severity}: {finding}")
-        faulty = any(finding.severity == "error" for finding in incoming.findings)
-        found = {each: {r.name: r.document for r in records} for each, records in incoming.records.items()}
-    else:
-        then, faulty = session.store_at(side, *wanted), False
-        found = {each: {name: e.document for name, e in then.entries(each).items()} for each in then.counts()}
-    return {
-        each: {name: decode_object(text) for name, text in documents.items()} for each, documents in found.items()
-    }, faulty
+    if not (Path(side).exists() or "/" in side):
+        found = entries_of(session.store(), wanted, session.revision(side))
+        return {
+            each: {name: decode_object(e.document) for name, e in entries.items()} for each, entries in found
+        }, False
+    incoming = read_path(require_path(Path(side)))
+    for finding in incoming.findings:
+        tell(f"{finding.severity}: {finding}")
+    faulty = any(finding.severity == "error" for finding in incoming.findings)
+    records = incoming.records.items()
+    return {each: {r.name: decode_object(r.document) for r in taken} for each, taken in records}, faulty
 
 
 def _rows(category: str, record: RecordDifference) -> Iterator[tuple[str, ...]]:

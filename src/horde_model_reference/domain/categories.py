@@ -25,33 +25,18 @@ __all__ += ["get_weights_marker_folders", "register_category"]
 
 MODEL_DOMAIN = StrEnum("MODEL_DOMAIN", "image text video audio rendered_3d")
 """What a model works on."""
-
 MODEL_PURPOSE = StrEnum(
     "MODEL_PURPOSE", "generation post_processing auxiliary_or_patch feature_extractor safety_checker miscellaneous"
 )
 """What a model does with it."""
 
 
-class MODEL_REFERENCE_CATEGORY(StrEnum):
-    """The categories known when this version was released. Each member equals its name as a string."""
-
-    blip = "blip"
-    clip = "clip"
-    codeformer = "codeformer"
-    controlnet = "controlnet"
-    controlnet_annotator = "controlnet_annotator"
-    esrgan = "esrgan"
-    gfpgan = "gfpgan"
-    safety_checker = "safety_checker"
-    image_generation = "image_generation"
-    text_generation = "text_generation"
-    video_generation = "video_generation"
-    audio_generation = "audio_generation"
-    miscellaneous = "miscellaneous"
-    lora = "lora"
-    ti = "ti"
-
-
+MODEL_REFERENCE_CATEGORY = StrEnum(
+    "MODEL_REFERENCE_CATEGORY",
+    "blip clip codeformer controlnet controlnet_annotator esrgan gfpgan safety_checker image_generation "
+    "text_generation video_generation audio_generation miscellaneous lora ti",
+)
+"""The categories known when this version was released. Each member equals its name as a string."""
 Category: TypeAlias = str
 """A category by name: a `MODEL_REFERENCE_CATEGORY` member is one, and so is a name registered at run time."""
 
@@ -129,21 +114,19 @@ _DESCRIPTORS: dict[Category, CategoryDescriptor] = {
     _C.ti: _elsewhere(on_disk_folder_name="ti"),
 }
 
+get_all_registered_categories = _DESCRIPTORS.copy
+"""Every category known now, built in or registered, in order; a copy."""
 CANONICAL_CATEGORIES: tuple[MODEL_REFERENCE_CATEGORY, ...] = tuple(
     c for c in MODEL_REFERENCE_CATEGORY if not _DESCRIPTORS[c].managed_elsewhere
 )
 """The 13 categories whose records are the reference; the other two are managed elsewhere."""
-
 MODEL_CLASSIFICATION_LOOKUP: Mapping[Category, ModelClassification] = MappingProxyType(
     {category: descriptor.classification for category, descriptor in _DESCRIPTORS.items()}
 )
 
 
 def register_category(category: str, descriptor: CategoryDescriptor, *, replace: bool = False) -> None:
-    """Make a category known to this process.
-
-    Raises `UnsafeName` for a name that could not be a file's, `ValueError` for a known one (see `replace`).
-    """
+    """Make a category known. Raises `UnsafeName` if it could not name a file, `ValueError` if known (see `replace`)."""
     require_safe_name(category, kind="category")
     if category in _DESCRIPTORS and not replace:
         raise ValueError(f"category {category!r} is registered already; pass replace=True to change it")
@@ -160,11 +143,6 @@ def find_category(name: str) -> Category:
 def get_category_descriptor(category: str) -> CategoryDescriptor:
     """The row of that category. Raises `UnknownCategory`."""
     return _DESCRIPTORS[find_category(category)]
-
-
-def get_all_registered_categories() -> dict[Category, CategoryDescriptor]:
-    """Every category known now, built in or registered, in order; a copy."""
-    return dict(_DESCRIPTORS)
 
 
 def get_model_classification(category: str) -> ModelClassification:

@@ -20,16 +20,9 @@ __all__ = ["Difference", "DifferenceKind", "RecordDifference", "compare_records"
 
 _FACTS = ("sha256sum", "size_bytes", "file_url", "file_name")
 _SHOWN = 60
-_VERBS = {"added": "added", "removed": "removed", "modified": "changed"}
 
-
-class DifferenceKind(StrEnum):
-    """What happened to a field, or to a record."""
-
-    ADDED = "added"
-    REMOVED = "removed"
-    MODIFIED = "modified"
-    RENAMED = "renamed"
+DifferenceKind = StrEnum("DifferenceKind", "ADDED REMOVED MODIFIED RENAMED")
+"""What happened to a field, or to a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +63,14 @@ def compare_records(before: Mapping[str, JsonObject], after: Mapping[str, JsonOb
     """The records that differ, by name. A record that is gone and one that is new with the same files is a renaming."""
     gone = _by_hashes({name: before[name] for name in before if name not in after})
     new = _by_hashes({name: after[name] for name in after if name not in before})
-    renamed = {gone[hashes]: new[hashes] for hashes in gone if hashes in new}
-    found = [
-        RecordDifference(now, DifferenceKind.RENAMED, tuple(differences(before[old], after[now])), old)
-        for old, now in renamed.items()
-    ]
-    found += [
-        RecordDifference(name, _kind(before.get(name), after.get(name)), tuple(changes))
-        for name in {*before, *after} - {*renamed, *renamed.values()}
-        if (changes := differences(before.get(name), after.get(name)))
-    ]
-    return sorted(found, key=lambda each: each.name)
+    renamed = {new[hashes]: gone[hashes] for hashes in gone if hashes in new}
+    found = []
+    for name in sorted({*before, *after} - set(renamed.values())):
+        old, now, was = before.get(renamed.get(name, name)), after.get(name), renamed.get(name, "")
+        if (changes := differences(old, now)) or was:
+            kind = DifferenceKind.RENAMED if was else _kind(old, now)
+            found.append(RecordDifference(name, kind, tuple(changes), was))
+    return found
 
 
 def _by_hashes(records: Mapping[str, JsonObject]) -> dict[frozenset[str], str]:
@@ -115,10 +105,8 @@ def _of_downloads(before: dict[str, JsonObject], after: dict[str, JsonObject]) -
         if changed or _hash(old) != _hash(new):
             words, alarming = _file_words(old, new, changed)
             yield Difference(path, DifferenceKind.MODIFIED, old, new, words, alarming)
-        before_rest, after_rest = (
-            {key: value for key, value in file.items() if key not in _FACTS} for file in (old, new)
-        )
-        yield from _of_objects(before_rest, after_rest, path)
+        was, now = ({key: value for key, value in file.items() if key not in _FACTS} for file in (old, new))
+        yield from _of_objects(was, now, path)
 
 
 def _pairs(before: dict[str, JsonObject], after: dict[str, JsonObject]) -> Iterator[tuple[str, str]]:
@@ -132,15 +120,14 @@ def _pairs(before: dict[str, JsonObject], after: dict[str, JsonObject]) -> Itera
 
 def _file_words(old: JsonObject, new: JsonObject, changed: set[str]) -> tuple[str, bool]:
     """What became of a file, and whether it is alarming; `changed` are the facts that did, beside the hash."""
-    known_before, known_after = bool(_hash(old)), bool(_hash(new))
-    moved = "file_url" in changed
-    if known_before and not known_after:
+    had, has, moved = _hash(old), _hash(new), "file_url" in changed
+    if had == has:
+        verdict = "hash unchanged" if had else "hash unknown"
+        return ", ".join([*_facts_words(old, new, changed), verdict]), moved and not had
+    if not has:
         return "hash removed: the file can no longer be verified", True
-    if known_after and not known_before:
+    if not had:
         return ("hash added, and the URL changed" if moved else "hash added"), False
-    if _hash(old) == _hash(new):
-        verdict = "hash unchanged" if known_before else "hash unknown"
-        return ", ".join([*_facts_words(old, new, changed), verdict]), moved and not known_before
     size = " and size" if "size_bytes" in changed else ""
     if moved:
         return f"file replaced: hash{size} changed, and the URL with it", False
@@ -162,8 +149,8 @@ def _files(downloads: JsonValue) -> dict[str, JsonObject]:
     found: dict[str, JsonObject] = {}
     for place, file in enumerate(downloads if isinstance(downloads, list) else []):
         document: JsonObject = file if isinstance(file, dict) else {"": file}
-        name = str(document.get("file_name") or "")
-        if not name or name in found:
+        name = str(document.get("file_name") or f"#{place}")
+        if name in found:
             name += f"#{place}"
         while name in found:  # a file may be called that
             name += "#"
@@ -202,7 +189,7 @@ def _same(before: JsonValue, after: JsonValue) -> bool:
 
 
 def _words(path: str, old: JsonValue, new: JsonValue) -> str:
-    verb = _VERBS[_kind(old, new)]
+    verb = _kind(old, new).replace("modified", "changed")
     if path == "nsfw" and (old is True) is not (new is True):
         return f"{'now' if new is True else 'no longer'} marked as not safe for work"
     if path != "description" and isinstance(old, list | None) and isinstance(new, list | None):
@@ -216,8 +203,8 @@ def _words(path: str, old: JsonValue, new: JsonValue) -> str:
 
 def _list_words(old: JsonValue, new: JsonValue) -> str:
     had, has = ([_brief(item) for item in each] if isinstance(each, list) else [] for each in (old, new))
-    changes = {"added": [item for item in has if item not in had], "removed": [item for item in had if item not in has]}
-    told = [f"{verb} {', '.join(items)}" for verb, items in changes.items() if items]
+    added, removed = [item for item in has if item not in had], [item for item in had if item not in has]
+    told = [f"{verb} {', '.join(items)}" for verb, items in (("added", added), ("removed", removed)) if items]
     return "; ".join(told) or "order or number of equal values changed"
 
 

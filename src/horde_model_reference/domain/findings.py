@@ -1,22 +1,21 @@
-"""What reading found wrong, as values: conversions, imports and `validate` all speak in findings."""
+"""JSON values, and what reading found wrong with them: conversions, imports and `validate` speak in findings."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
-__all__ = ["Finding", "JsonObject", "JsonValue", "Severity"]
+__all__ = ["Finding", "JsonObject", "JsonValue", "Severity", "not_finite"]
 
 JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
 
 
-class Severity(StrEnum):
-    """How bad: an `ERROR` sets the record aside, a `WARNING` keeps it as written."""
-
-    ERROR = "error"
-    WARNING = "warning"
+Severity = StrEnum("Severity", "ERROR WARNING")
+"""How bad: an `ERROR` sets the record aside, a `WARNING` keeps it as written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +35,16 @@ class Finding:
     def __str__(self) -> str:
         place = ": ".join(part for part in (self.file, self.record, self.field) if part)
         return f"{place}: {self.reason}" if place else self.reason
+
+
+def not_finite(value: JsonValue, path: str = "") -> Iterator[str]:
+    """The paths of the numbers that are not finite."""
+    children: Iterable[tuple[object, JsonValue]] = ()
+    if isinstance(value, dict):
+        children = value.items()
+    elif isinstance(value, list):
+        children = enumerate(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path
+    for key, child in children:
+        yield from not_finite(child, f"{path}.{key}" if path else str(key))

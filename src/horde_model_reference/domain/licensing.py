@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from enum import StrEnum
+from itertools import accumulate, pairwise
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -18,34 +19,20 @@ __all__ += ["LicenseObligation", "LicensedAsset", "LicensedAssetKind", "Licensin
 __all__ += ["PermissionStatus", "license_identifiers", "unknown_model_licensing"]
 
 LICENSE_DATA_SCHEMA_VERSION = 1
-
-_NO_CONCLUSION = frozenset({"NOASSERTION", "NONE"})
 _TOKEN = re.compile(r"[()]|[A-Za-z0-9][A-Za-z0-9.:_-]*\+?")
-_KIND = {"(": "(", ")": ")", "AND": "operator", "OR": "operator", "WITH": "with"}
-
-# What may follow what. Parentheses are counted beside the table.
-_NEXT = {
-    ("operand", "("): "operand",
-    ("operand", "name"): "license",
-    ("license", "with"): "exception",
-    ("license", "operator"): "operand",
-    ("license", ")"): "group",
-    ("exception", "name"): "group",
-    ("group", "operator"): "operand",
-    ("group", ")"): "group",
-}
-
+_SIGNS = {"(": "(", ")": ")", "AND": "&", "OR": "&", "WITH": "w"}
+_NO_CONCLUSION = frozenset({"NOASSERTION", "NONE"})
+_WELL_FORMED = re.compile(r"\(*n(?:wn)?\)*(?:&\(*n(?:wn)?\)*)*")
+"""What may follow what, `n` being a name. Parentheses are counted beside it."""
 
 PermissionStatus = StrEnum("PermissionStatus", "ALLOWED ALLOWED_WITH_CONDITIONS PROHIBITED UNKNOWN")
 """Whether something is permitted, as far as anybody reviewed it."""
-
 LicenseObligation = StrEnum(
     "LicenseObligation",
     "ATTRIBUTION INCLUDE_LICENSE SHARE_ALIKE DISCLOSE_SOURCE NETWORK_SOURCE_DISCLOSURE "
     "RESPONSIBLE_USE_RESTRICTIONS OTHER",
 )
 """What a user must do in return."""
-
 LicensedAssetKind = StrEnum("LicensedAssetKind", "SOFTWARE_COMPONENT CUSTOM_NODE OTHER")
 """What a licensed thing is that is no model."""
 
@@ -56,20 +43,15 @@ def license_identifiers(expression: str) -> tuple[frozenset[str], frozenset[str]
     Raises `ValueError` where it is no such expression. Operators are upper case, as SPDX demands.
     Example: `"MIT OR GPL-2.0-only WITH GCC-exception-2.0"` gives `({MIT, GPL-2.0-only}, {GCC-exception-2.0})`.
     """
-    named: dict[str, set[str]] = {"license": set(), "group": set()}
-    state, depth = "operand", 0
-    for token in _tokens(expression):
-        kind = _KIND.get(token, "name")
-        depth += (kind == "(") - (kind == ")")
-        following = _NEXT.get((state, kind))
-        if following is None or depth < 0:
-            raise ValueError(f"Invalid license expression: {expression}")
-        state = following
-        if kind == "name" and token not in _NO_CONCLUSION:
-            named[state].add(token.removesuffix("+"))
-    if state not in ("license", "group") or depth:
+    tokens = _tokens(expression)
+    depth = [*accumulate((token == "(") - (token == ")") for token in tokens)]
+    if not _WELL_FORMED.fullmatch("".join(_SIGNS.get(token, "n") for token in tokens)) or min(depth) < 0 or depth[-1]:
         raise ValueError(f"Invalid license expression: {expression}")
-    return frozenset(named["license"]), frozenset(named["group"])
+    named: tuple[set[str], set[str]] = (set(), set())
+    for before, token in pairwise(("", *tokens)):
+        if token not in _SIGNS and token not in _NO_CONCLUSION:
+            named[before == "WITH"].add(token.removesuffix("+"))
+    return frozenset(named[0]), frozenset(named[1])
 
 
 def _tokens(expression: str) -> list[str]:

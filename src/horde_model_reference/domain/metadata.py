@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.events import Event, Operation
 
-__all__ = ["CategoryHistory", "CategoryMetadata", "OperationType"]
-
-
-class OperationType(StrEnum):
-    """The kind of the last change, as clients know it."""
-
-    CREATE = "create"
-    UPDATE = "update"
-    DELETE = "delete"
+__all__ = ["CategoryHistory", "CategoryMetadata"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +26,7 @@ class CategoryMetadata(BaseModel):
 
     category: Category
     last_updated: int
-    last_operation_type: OperationType | None = None
+    last_operation_type: Operation | None = None
     last_operation_model: str | None = None
     total_creates: int = Field(default=0, ge=0)
     total_updates: int = Field(default=0, ge=0)
@@ -53,7 +44,7 @@ class CategoryMetadata(BaseModel):
         return cls(
             category=category,
             last_updated=history.last.at // 1000,
-            last_operation_type=OperationType(history.last.operation.value),
+            last_operation_type=history.last.operation,
             last_operation_model=history.last.name,
             total_creates=history.counts.get(Operation.CREATE, 0),
             total_updates=history.counts.get(Operation.UPDATE, 0),

@@ -11,7 +11,6 @@ __all__ = ["MAX_NAME_LENGTH", "require_model_name", "require_relative_file", "re
 
 MAX_NAME_LENGTH = 512
 """Characters in a model name; the longest real one has fewer than 100."""
-
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 _DECEIVING = {
     "Cc": "a control character",
@@ -36,9 +35,7 @@ def require_model_name(name: str) -> str:
     if not name.strip():
         raise UnsafeName(name, "a model name cannot be blank")
     if len(name) > MAX_NAME_LENGTH:
-        raise UnsafeName(
-            name[:40] + "…", f"a model name has at most {MAX_NAME_LENGTH} characters, this one {len(name)}"
-        )
+        raise UnsafeName(name[:40] + "…", f"a model name has at most {MAX_NAME_LENGTH} characters, not {len(name)}")
     if "\\" in name:
         raise UnsafeName(name, "a model name cannot hold a backslash")
     _refuse_deceiving(name)
@@ -46,10 +43,7 @@ def require_model_name(name: str) -> str:
 
 
 def require_relative_file(name: str) -> str:
-    """`name`, if a download of that name stays inside the folder it is meant for. Raises `UnsafeName`.
-
-    Subfolders are allowed (`annotators/x.pth`), and so is the empty name, which means that none is known.
-    """
+    """`name`, if a download of that name (or of none: "") stays in its folder or below. Raises `UnsafeName`."""
     _refuse_deceiving(name)
     if name.startswith("/") or _DEVICE.match(name) or "\\" in name:
         raise UnsafeName(name, "a file name is relative and uses forward slashes")

@@ -20,6 +20,7 @@ __all__ = ["FieldRef", "OrderSpec", "Predicate", "false", "true"]
 T = TypeVar("T")
 Column: TypeAlias = Iterable[object]
 Answers: TypeAlias = Iterable[bool]
+Read: TypeAlias = Callable[[Sequence[object], Path], Column]
 
 
 class Predicate:
@@ -156,22 +157,7 @@ class OrderSpec:
     descending: bool = False
 
 
-def judged(judge: Callable[[Any], object]) -> Predicate:
-    """A condition that is a function of the record."""
-    return Predicate(lambda records: map(bool, map(judge, records)))
-
-
-def tags_overlap(mode: str, wanted: frozenset[str]) -> Predicate:
-    """How a record's tags meet the `wanted` ones: by `any`, `all` or `none` of `TAG_TESTS`."""
-    test = TAG_TESTS[mode]
-    return Predicate(
-        lambda records: [test(wanted, tags or ()) for tags in map(operator.attrgetter("tags"), records)], ("tags",)
-    )
-
-
-def comparison(
-    path: Path, operation: str, value: object, read: Callable[[Sequence[object], Path], Column] = column
-) -> Predicate:
+def comparison(path: Path, operation: str, value: object, read: Read = column) -> Predicate:
     """A field against a value, by one of `OPERATORS`. Raises `ValueError` for `in` with a string."""
     if isinstance(value, Constant):
         value = value.answer
@@ -189,8 +175,7 @@ def comparison(
 
 def _as_choices(path: Path, values: object) -> tuple[object, ...]:
     if isinstance(values, str | bytes):
-        reason = f"{'__'.join(path)}: 'in' needs a list of values, not the string {values!r}"
-        raise ValueError(reason)
+        raise ValueError(f"{'__'.join(path)}: 'in' needs a list of values, not the string {values!r}")
     if not isinstance(values, Iterable):
         raise TypeError(f"{'__'.join(path)}: 'in' needs a list of values, not {values!r}")
     return tuple(value.answer if isinstance(value, Constant) else value for value in values)
@@ -226,10 +211,3 @@ OPERATORS: Mapping[str, Callable[[Column, Any], Answers]] = {
     "contains": _holds_unless_none(operator.contains),
 }
 """Operator -> its answers for a whole column of values."""
-
-TAG_TESTS: Mapping[str, Callable[[frozenset[str], Sequence[str]], bool]] = {
-    "any": lambda wanted, tags: not wanted.isdisjoint(tags),
-    "all": lambda wanted, tags: bool(tags) and wanted.issubset(tags),
-    "none": lambda wanted, tags: wanted.isdisjoint(tags),
-}
-"""No tag wanted: `any` holds for no record, `none` for every one, `all` for those that have tags."""

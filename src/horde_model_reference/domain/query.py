@@ -1,10 +1,5 @@
 """Queries: immutable builders over records already in memory, evaluated when asked for a result.
 
-```python
-query = build_text_query(records).where(nsfw=False, parameters_count__gte=7e9).order_by("-parameters_count").limit(10)
-for record in query: ...
-```
-
 Building checks names, so that a misspelt field fails where it is written; values are looked at by the terminals
 (`to_list`, `first`, `count`, …), each of which evaluates anew. Records come back as they are, not copied.
 """
@@ -18,15 +13,7 @@ from itertools import compress
 from typing import Any, Generic, Self, SupportsIndex, TypeAlias, TypeVar
 
 from horde_model_reference.domain.categories import get_all_registered_categories
-from horde_model_reference.domain.predicates import (
-    OPERATORS,
-    FieldRef,
-    OrderSpec,
-    Predicate,
-    comparison,
-    judged,
-    tags_overlap,
-)
+from horde_model_reference.domain.predicates import OPERATORS, FieldRef, OrderSpec, Predicate, comparison
 from horde_model_reference.domain.record_fields import Path, parse_path, reader, require_field
 from horde_model_reference.domain.records import (
     ControlNetModelRecord,
@@ -43,7 +30,6 @@ R = TypeVar("R", bound=GenericModelRecord)
 
 Records: TypeAlias = Mapping[str, R] | Sequence[tuple[R, str]]
 """What a query is built from: records by name (all of the source `horde`), or (record, source id) pairs."""
-
 OrderKey: TypeAlias = str | FieldRef[Any] | OrderSpec
 """`"name"`, `"-size_on_disk_bytes"` (descending), `ImageFields.name`, or an `OrderSpec`."""
 
@@ -82,15 +68,15 @@ class ModelQuery(Generic[R]):
 
     def tags_any(self, *tags: str | Iterable[str]) -> Self:
         """Only records with at least one of these tags; given none, no record."""
-        return self._tagged("any", tags)
+        return self._tagged(tags, lambda wanted, own: not wanted.isdisjoint(own))
 
     def tags_all(self, *tags: str | Iterable[str]) -> Self:
         """Only records with each of these tags; given none, records that have any tag at all."""
-        return self._tagged("all", tags)
+        return self._tagged(tags, lambda wanted, own: bool(own) and wanted.issubset(own))
 
     def tags_none(self, *tags: str | Iterable[str]) -> Self:
         """Only records without any of these tags; given none, all records."""
-        return self._tagged("none", tags)
+        return self._tagged(tags, lambda wanted, own: wanted.isdisjoint(own))
 
     def order_by(self, *keys: OrderKey, descending: bool = False) -> Self:
         """In this order, which replaces an earlier one; ties keep theirs. Missing values are last, descending first."""
@@ -186,12 +172,17 @@ class ModelQuery(Generic[R]):
                 require_field(self._record_type, field)
             return predicate
         if callable(predicate):
-            return judged(predicate)
+            judge: Callable[[Any], object] = predicate
+            return Predicate(lambda records: map(bool, map(judge, records)))
         raise TypeError(f"where() takes predicates, functions of a record and keywords, not {predicate!r}")
 
-    def _tagged(self, mode: str, tags: Iterable[str | Iterable[str]]) -> Self:
+    def _tagged(
+        self, tags: Iterable[str | Iterable[str]], test: Callable[[frozenset[str], Sequence[str]], bool]
+    ) -> Self:
         wanted = frozenset(tag for given in tags for tag in ([given] if isinstance(given, str) else given))
-        return self.where(tags_overlap(mode, wanted))
+        return self.where(
+            Predicate(lambda records: [test(wanted, own or ()) for own in map(_TAGS, records)], ("tags",))
+        )
 
 
 class _GenerationQuery(ModelQuery[R]):
@@ -270,10 +261,7 @@ def build_text_query(records: Records[TextGenerationModelRecord]) -> TextModelQu
 
 
 def build_cross_category_query(categories: Mapping[str, Records[GenericModelRecord]]) -> ModelQuery[GenericModelRecord]:
-    """A query over several categories, by the fields that all records have.
-
-    Unordered, it runs in the registered order of the categories, whatever order the mapping has: its pages are stable.
-    """
+    """A query by the fields that all records have; its order, and so its pages, follow the registered categories."""
     pairs: list[tuple[GenericModelRecord, str]] = []
     for category in dict.fromkeys([*get_all_registered_categories(), *categories]):
         pairs += build_query(categories.get(category, {}), GenericModelRecord).to_list_with_source()
@@ -288,6 +276,7 @@ def _parsed_keyword(record_type: type[GenericModelRecord], keyword: str) -> tupl
     return parse_path(record_type, keyword), "eq"
 
 
+_TAGS = operator.attrgetter("tags")
 _ANY_OF = {"eq": "in", "ne": "not_in"}
 _COLLECTIONS = (list, tuple, set, frozenset)
 

@@ -34,6 +34,12 @@ class GenericFields(_Namespace):
     licensing: FieldRef[object]
 
 
+class _BaselineFields(GenericFields):
+    baseline: FieldRef[str | None]
+    nsfw: FieldRef[bool]
+    tags: FieldRef[list[str] | None]
+
+
 class ImageFields(GenericFields):
     """Fields of `image_generation`."""
 
@@ -50,16 +56,13 @@ class ImageFields(GenericFields):
     requirements: FieldRef[object]
 
 
-class TextFields(GenericFields):
+class TextFields(_BaselineFields):
     """Fields of `text_generation`."""
 
-    baseline: FieldRef[str | None]
     parameters_count: FieldRef[float]
-    nsfw: FieldRef[bool]
     style: FieldRef[str | None]
     display_name: FieldRef[str | None]
     url: FieldRef[str | None]
-    tags: FieldRef[list[str] | None]
     instruct_format: FieldRef[str | None]
     settings: FieldRef[object]
     text_model_group: FieldRef[str | None]
@@ -82,13 +85,5 @@ class ClipFields(GenericFields):
     pretrained_name: FieldRef[str | None]
 
 
-class VideoFields(GenericFields):
-    """Fields of `video_generation` and of `audio_generation`."""
-
-    baseline: FieldRef[str | None]
-    nsfw: FieldRef[bool]
-    tags: FieldRef[list[str] | None]
-
-
-AudioFields = VideoFields
+AudioFields = VideoFields = _BaselineFields
 BlipFields = CodeformerFields = EsrganFields = GfpganFields = MiscellaneousFields = SafetyCheckerFields = GenericFields

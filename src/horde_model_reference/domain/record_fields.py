@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import repeat
 from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar, get_args, get_origin
@@ -62,13 +62,12 @@ def _has_steps(annotation: object) -> bool:
 @lru_cache(maxsize=1024)
 def reader(path: Path) -> Callable[[Any], Any]:
     """What reads `path` off a record."""
-    first = attrgetter(path[0])
-    return first if len(path) == 1 else lambda record: _walk(record, first(record), path)
+    return attrgetter(path[0]) if len(path) == 1 else partial(_walk, path=path)
 
 
 def column_or_none(records: Iterable[object], path: Path) -> Iterable[object]:
     """As `column`, with None where a path ends early."""
-    return (_walk(record, getattr(record, path[0]), path, strict=False) for record in records)
+    return map(partial(_walk, path=path, strict=False), records)
 
 
 def column(records: Iterable[object], path: Path) -> Iterable[object]:
@@ -76,12 +75,13 @@ def column(records: Iterable[object], path: Path) -> Iterable[object]:
     return map(getattr, records, repeat(path[0])) if len(path) == 1 else map(reader(path), records)
 
 
-def _walk(record: object, value: object, path: Path, *, strict: bool = True) -> object:
+def _walk(record: object, path: Path, *, strict: bool = True) -> object:
+    value: object = getattr(record, path[0])
     for depth, step in enumerate(path[1:], 1):
         found = _below(value, step)
-        if found is _MISSING and not strict:
-            return None
         if found is _MISSING:
+            if not strict:
+                return None
             reached = "__".join(path[:depth])
             reason = f"{reached} is {'None' if value is None else f'a {type(value).__name__}'} and has no {step!r}"
             raise MalformedInput(reason, record=str(getattr(record, "name", "")), field="__".join(path))

@@ -1,26 +1,28 @@
 """The parts that records are made of, and the one decision they all share: what happens to a field nobody knows.
 
 Normally it is kept, so that a record written by a later version survives a read and a write. In a test environment
-(`AI_HORDE_TESTING`) it is refused, so that a misspelt field fails a test. A class needs that answer when it is defined:
-it is read once, from the environment that the package captured when it was imported.
+(`AI_HORDE_TESTING`) it is refused, so that a misspelt field fails a test: decided once, by the environment captured at
+import. What is said of a text model are claims with their sources, which are frozen and know no further fields.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints
 from pydantic.config import JsonDict
 
 from horde_model_reference.domain.sharing import Sharing
 from horde_model_reference.horde_environment import horde_environment
 
-__all__ = ["RECORD_CONFIG", "SCHEMA_VERSION", "DownloadRecord", "FineTuneSeriesInfo", "GenericModelRecordConfig"]
-__all__ += ["GenericModelRecordMetadata", "Stripped", "get_default_config"]
+__all__ = ["SCHEMA_VERSION", "DownloadRecord", "FineTuneSeriesInfo", "GenericModelRecordConfig"]
+__all__ += ["GenericModelRecordMetadata", "GuidanceSource", "RecordPart", "Stripped", "SupportClaim", "SupportStatus"]
+__all__ += ["TextCapability", "TextContextWindow", "TextGuidanceStatus", "TextGuidanceSummary", "TextInteractionMode"]
+__all__ += ["get_default_config"]
 
 SCHEMA_VERSION: Final = "2.1.0"
 """The version of the v2 format that this package writes."""
-
 Stripped = Annotated[str, StringConstraints(strip_whitespace=True)]
 """Text without white space around it."""
 
@@ -37,22 +39,20 @@ def _hide_extra(schema: JsonDict) -> None:
         del schema["additionalProperties"]
 
 
-RECORD_CONFIG = ConfigDict(
-    extra="forbid" if _STRICT else "allow",
-    populate_by_name=True,
-    allow_inf_nan=False,
-    defer_build=True,
-    json_schema_extra=_hide_extra,  # a published schema lists what we know; it does not invite more
-)
+class RecordPart(Sharing):
+    """What a record and its parts have in common."""
+
+    model_config = ConfigDict(
+        extra="forbid" if _STRICT else "allow",
+        populate_by_name=True,
+        allow_inf_nan=False,
+        defer_build=True,
+        json_schema_extra=_hide_extra,  # a published schema lists what we know; it does not invite more
+    )
 
 
-class DownloadRecord(Sharing):
-    """One file of a model: where it is and how to verify it.
-
-    `sha256sum` is lower-case hexadecimal, or the word FIXME where nobody has computed it.
-    """
-
-    model_config = RECORD_CONFIG
+class DownloadRecord(RecordPart):
+    """One file of a model. `sha256sum` is lower-case hexadecimal, or the word FIXME where nobody has computed it."""
 
     file_name: str
     file_url: str
@@ -63,19 +63,15 @@ class DownloadRecord(Sharing):
     size_bytes: int | None = None
 
 
-class GenericModelRecordConfig(Sharing):
+class GenericModelRecordConfig(RecordPart):
     """The files of a model, and the hashes of components inside them by component kind."""
-
-    model_config = RECORD_CONFIG
 
     download: list[DownloadRecord] = Field(default_factory=list)
     embedded_component_hashes: dict[str, str] | None = None
 
 
-class GenericModelRecordMetadata(Sharing):
+class GenericModelRecordMetadata(RecordPart):
     """Who wrote a record, and when, in unix seconds."""
-
-    model_config = RECORD_CONFIG
 
     schema_version: str = SCHEMA_VERSION
     created_at: int | None = None
@@ -84,13 +80,57 @@ class GenericModelRecordMetadata(Sharing):
     updated_by: str | None = None
 
 
-class FineTuneSeriesInfo(Sharing):
+class FineTuneSeriesInfo(RecordPart):
     """The series of fine-tunes that a model belongs to."""
-
-    model_config = RECORD_CONFIG
 
     name: str
     version: str | None = None
     author: str | None = None
     description: str | None = None
     homepage: str | None = None
+
+
+TextInteractionMode = StrEnum("TextInteractionMode", "COMPLETION INSTRUCTION CHAT")
+"""How a text model is spoken to."""
+TextCapability = StrEnum("TextCapability", "TOOL_CALLING STRUCTURED_OUTPUT")
+"""What a text model can do beyond plain text."""
+SupportStatus = StrEnum("SupportStatus", "SUPPORTED UNSUPPORTED UNKNOWN")
+"""Whether something is supported, as far as anybody knows."""
+TextGuidanceStatus = StrEnum("TextGuidanceStatus", "PUBLISHED LEGACY_LABEL UNDOCUMENTED")
+"""Whether there is guidance on how to prompt the model."""
+
+
+class _Claim(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+class GuidanceSource(_Claim):
+    """Where a claim can be checked."""
+
+    url: HttpUrl
+    title: str | None = None
+    note: str | None = None
+
+
+class SupportClaim(_Claim):
+    """One claim; `qualification` says under which conditions it holds."""
+
+    status: SupportStatus
+    sources: list[GuidanceSource] = Field(default_factory=list)
+    qualification: str | None = None
+
+
+class TextContextWindow(_Claim):
+    """How many tokens the model takes, as its authors or a test say."""
+
+    maximum_tokens: int = Field(ge=1)
+    sources: list[GuidanceSource] = Field(default_factory=list)
+    qualification: str | None = None
+
+
+class TextGuidanceSummary(_Claim):
+    """Which guidance profiles apply to the model, by id."""
+
+    status: TextGuidanceStatus
+    primary_profile_id: str | None = None
+    supplemental_profile_ids: list[str] = Field(default_factory=list)

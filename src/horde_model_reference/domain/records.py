@@ -14,27 +14,20 @@ from typing import Annotated, ClassVar, Self, TypeAlias, Unpack
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
-from horde_model_reference.domain import text_support, vocabulary
-from horde_model_reference.domain.categories import (
-    MODEL_REFERENCE_CATEGORY,
-    Category,
-    ModelClassification,
-    get_all_registered_categories,
-    get_model_classification,
-)
+from horde_model_reference.domain import categories, record_parts, vocabulary
+from horde_model_reference.domain.categories import MODEL_REFERENCE_CATEGORY, Category, ModelClassification
 from horde_model_reference.domain.findings import JsonValue
 from horde_model_reference.domain.licensing import ModelLicensing
 from horde_model_reference.domain.record_parts import (
-    RECORD_CONFIG,
     SCHEMA_VERSION,
     DownloadRecord,
     FineTuneSeriesInfo,
     GenericModelRecordConfig,
     GenericModelRecordMetadata,
+    RecordPart,
     Stripped,
     get_default_config,
 )
-from horde_model_reference.domain.sharing import Sharing
 
 __all__ = ["MODEL_RECORD_TYPE_LOOKUP", "SCHEMA_VERSION", "AudioGenerationModelRecord", "BlipModelRecord"]
 __all__ += ["ClipModelRecord", "CodeformerModelRecord", "ControlNetAnnotatorModelRecord", "ControlNetModelRecord"]
@@ -52,10 +45,7 @@ Settings: TypeAlias = dict[str, int | float | str | list[int] | list[float] | li
 
 
 def normalize_scheduler_requirements(requirements: object) -> object:
-    """Requirements in today's form: a true or false `karras` becomes a scheduler, unless `schedulers` are given.
-
-    Gives a new dict where it changes something; what is not a dict passes, for the field's own validation to refuse.
-    """
+    """Requirements in today's form: a true or false `karras` becomes a scheduler, unless `schedulers` are given."""
     if not isinstance(requirements, dict) or "karras" not in requirements:
         return requirements
     kept: dict[str, JsonValue] = {key: value for key, value in requirements.items() if key != "karras"}
@@ -70,13 +60,11 @@ MODEL_RECORD_TYPE_LOOKUP: Mapping[str, type[GenericModelRecord]] = MappingProxyT
 """Category to record class; a live view that shows registered classes too."""
 
 
-class GenericModelRecord(Sharing):
+class GenericModelRecord(RecordPart):
     """What every record has. Construct one of a subclass, where all but `name` has a default.
 
     `record_type` names the category, and is not compared with the one the record is read from.
     """
-
-    model_config = RECORD_CONFIG
 
     open_fields: ClassVar[tuple[tuple[str, vocabulary.Vocabulary], ...]] = ()
     """Fields whose unknown values are kept and reported."""
@@ -156,7 +144,7 @@ class _CategoryRecord(GenericModelRecord):
     # What a type checker sees; each class puts the defaults of its own category in the place of these.
     record_type: MODEL_REFERENCE_CATEGORY | str = _C.miscellaneous
     model_classification: ModelClassification = Field(
-        default_factory=lambda: get_model_classification(_C.miscellaneous)
+        default_factory=partial(categories.get_model_classification, _C.miscellaneous)
     )
 
     def __init_subclass__(cls, category: Category | None = None, **config: Unpack[ConfigDict]) -> None:
@@ -164,7 +152,7 @@ class _CategoryRecord(GenericModelRecord):
         super().__init_subclass__(**config)
         if category is not None:
             cls.record_type = category
-            cls.model_classification = Field(default_factory=partial(get_model_classification, category))
+            cls.model_classification = Field(default_factory=partial(categories.get_model_classification, category))
             _TYPES.setdefault(category, cls)
 
 
@@ -213,11 +201,7 @@ class ControlNetAnnotatorModelRecord(_CategoryRecord, category=_C.controlnet_ann
 
 
 class TextGenerationModelRecord(_CategoryRecord, category=_C.text_generation):
-    """A model that writes text.
-
-    `parameters_count` is called `parameters` in files and on the wire: both names are read, and `model_dump` writes
-    the short one with `by_alias=True`.
-    """
+    """A model that writes text. `parameters_count` is `parameters` in files; `by_alias=True` writes it so."""
 
     baseline: str | None = None
     parameters_count: int = Field(alias="parameters")
@@ -230,10 +214,10 @@ class TextGenerationModelRecord(_CategoryRecord, category=_C.text_generation):
     settings: Settings | None = None
     text_model_group: str | None = None
     name_schema_exception: str | None = None
-    context_window: text_support.TextContextWindow | None = None
-    interaction_modes: dict[text_support.TextInteractionMode, text_support.SupportClaim] | None = None
-    capabilities: dict[text_support.TextCapability, text_support.SupportClaim] | None = None
-    guidance: text_support.TextGuidanceSummary | None = None
+    context_window: record_parts.TextContextWindow | None = None
+    interaction_modes: dict[record_parts.TextInteractionMode, record_parts.SupportClaim] | None = None
+    capabilities: dict[record_parts.TextCapability, record_parts.SupportClaim] | None = None
+    guidance: record_parts.TextGuidanceSummary | None = None
 
 
 class BlipModelRecord(_CategoryRecord, category=_C.blip):
@@ -314,17 +298,14 @@ def get_record_type_for_category(category: str) -> type[GenericModelRecord]:
     category's defaults; one that nobody registered is read as `GenericModelRecord`.
     """
     known = _TYPES.get(category)
-    if known is not None or category not in get_all_registered_categories():
+    if known is not None or category not in categories.get_all_registered_categories():
         return known or GenericModelRecord
     create_model(f"GenericModelRecord[{category}]", __base__=_CategoryRecord, __cls_kwargs__={"category": category})
     return _TYPES[category]
 
 
 def register_record_type(category: str, record_type: type[GenericModelRecord], *, replace: bool = False) -> None:
-    """Read records of that category as `record_type` from now on; what has been read stays as it is.
-
-    Raises `TypeError` for a class that is no `GenericModelRecord`, `ValueError` for a category that has one already.
-    """
+    """Read that category as this class from now on. Raises `TypeError` for no record class, `ValueError` if taken."""
     if not issubclass(record_type, GenericModelRecord):
         raise TypeError(f"a record class must derive from GenericModelRecord; {record_type!r} does not")
     if category in _TYPES and not replace:

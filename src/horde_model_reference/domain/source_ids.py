@@ -16,16 +16,11 @@ __all__ = ["ANY_SOURCE", "HORDE_SOURCE_ID", "RESERVED_SOURCE_IDS", "SourceOutcom
 __all__ += ["normalize_source_selector"]
 
 HORDE_SOURCE_ID = "horde"
-"""The reference itself."""
-
 ANY_SOURCE = "any"
-"""Selects the reference and every registered provider."""
-
 RESERVED_SOURCE_IDS: frozenset[str] = frozenset({ANY_SOURCE, HORDE_SOURCE_ID})
 
 SourceSelector: TypeAlias = str | Sequence[str]
 """One source id, several in order of precedence, or `any`."""
-
 SourceOutcome = StrEnum("SourceOutcome", "ok empty error")
 """What a source last answered for a category."""
 

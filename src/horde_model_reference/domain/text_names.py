@@ -13,15 +13,8 @@ from enum import StrEnum
 
 from horde_model_reference.domain.names import MAX_NAME_LENGTH
 
-__all__ = [
-    "BACKEND_PREFIXES",
-    "ExtraPart",
-    "ExtraPartType",
-    "ParsedTextName",
-    "parse_text_model_name",
-    "strip_backend_prefix",
-    "text_model_group",
-]
+__all__ = ["BACKEND_PREFIXES", "ExtraPart", "ExtraPartType", "ParsedTextName", "parse_text_model_name"]
+__all__ += ["strip_backend_prefix", "text_model_group"]
 
 BACKEND_PREFIXES = ("aphrodite/", "koboldcpp/")
 """What workers put before the name of a model to say which program runs it."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 import threading
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from typing import TypeAlias, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,7 +14,7 @@ from pydantic_core import ErrorDetails, PydanticSerializationError, from_json, t
 from horde_model_reference.bulk import bulk
 from horde_model_reference.domain import licensing, record_parts
 from horde_model_reference.domain.categories import MODEL_DOMAIN, MODEL_PURPOSE, Category, ModelClassification
-from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
+from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity, not_finite
 from horde_model_reference.domain.names import require_relative_file
 from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
 from horde_model_reference.domain.sharing import Sharing, share
@@ -26,7 +25,9 @@ __all__ = ["Records", "as_read", "findings_of", "unknown_value_findings", "valid
 
 Records: TypeAlias = dict[str, GenericModelRecord]
 """The records of a category by name. The key names the record, whatever its field `name` says."""
-
+RecordType: TypeAlias = type[GenericModelRecord]
+Judged: TypeAlias = tuple[GenericModelRecord | None, list[Finding]]
+"""One record, or none and the reasons."""
 _MANY = 5_000
 """From so many records on memory matters more than a fifth of the time."""
 _CLASSIFICATION = "model_classification"
@@ -42,6 +43,7 @@ _PARTS = (
     *(record_parts.GenericModelRecordMetadata, record_parts.FineTuneSeriesInfo),
 )
 _building = threading.Lock()
+_error = partial(Finding, Severity.ERROR)
 
 
 def validate_records(category: Category, body: bytes) -> tuple[Records, list[Finding]]:
@@ -56,13 +58,11 @@ def validate_records(category: Category, body: bytes) -> tuple[Records, list[Fin
         if _MAY_ESCAPE.search(body):
             findings += [finding for name in list(records) for finding in _set_aside_escaping(records, name)]
         if len(records) >= _MANY:
-            share(_parts(records.values()))
+            share(part for record in records.values() for part in _parts(record))
     return records, findings
 
 
-def validate_record(
-    category: Category, name: str, document: JsonValue
-) -> tuple[GenericModelRecord | None, list[Finding]]:
+def validate_record(category: Category, name: str, document: JsonValue) -> Judged:
     """The same for one record: it, or None and the reasons, one for each field that is wrong."""
     return _read(get_record_type_for_category(category), name, document)
 
@@ -92,7 +92,7 @@ def findings_of(name: str, document: JsonValue, error: ValidationError) -> list[
     reasons: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         reasons.setdefault(_field(document, detail), []).append(detail["msg"].removeprefix("Value error, "))
-    return [_wrong(name, field, " or: ".join(dict.fromkeys(texts))) for field, texts in reasons.items()]
+    return [_error(" or: ".join(dict.fromkeys(texts)), name, field) for field, texts in reasons.items()]
 
 
 def unknown_value_findings(records: Records) -> Iterator[Finding]:
@@ -100,18 +100,18 @@ def unknown_value_findings(records: Records) -> Iterator[Finding]:
     for name, record in records.items():
         for vocabulary, value in record.unknown_values():
             reason = f"{value!r} is not known to this version; it is kept as written"
-            yield Finding(Severity.WARNING, reason, record=name, field=vocabulary.field)
+            yield Finding(Severity.WARNING, reason, name, vocabulary.field)
 
 
 @lru_cache(maxsize=256)
-def _adapter(record_type: type[GenericModelRecord]) -> TypeAdapter[Records]:
+def _adapter(record_type: RecordType) -> TypeAdapter[Records]:
     with _building:  # the classes are built when they are first needed, and one thread shall do it
         for part in _PARTS:  # built on its own, a part is built once; otherwise once more for each record class
             part.model_rebuild()
         return cast("TypeAdapter[Records]", TypeAdapter(dict[str, record_type]))  # type: ignore[valid-type]
 
 
-def _read_all(record_type: type[GenericModelRecord], data: bytes) -> tuple[Records, list[Finding]]:
+def _read_all(record_type: RecordType, data: bytes) -> tuple[Records, list[Finding]]:
     if not any(word in data for word in _NOT_FINITE):
         try:
             return _adapter(record_type).validate_json(data), []
@@ -128,13 +128,11 @@ def _set_aside_escaping(records: Records, name: str) -> Iterator[Finding]:
             require_relative_file(download.file_name)
         except UnsafeName as error:
             records.pop(name, None)
-            yield _wrong(name, f"config.download.{index}.file_name", str(error))
+            yield _error(str(error), name, f"config.download.{index}.file_name")
 
 
-def _parts(records: Iterable[GenericModelRecord]) -> Iterator[Sharing]:
-    for record in records:
-        config = record.config
-        yield from (record, record.metadata, record.model_classification, config, *config.download)
+def _parts(record: GenericModelRecord) -> tuple[Sharing, ...]:
+    return (record, record.metadata, record.model_classification, record.config, *record.config.download)
 
 
 def _document(data: bytes) -> JsonObject:
@@ -147,23 +145,21 @@ def _document(data: bytes) -> JsonObject:
     return document
 
 
-def _read(
-    record_type: type[GenericModelRecord], name: str, document: JsonValue
-) -> tuple[GenericModelRecord | None, list[Finding]]:
-    if wrong := [_wrong(name, path, "a number must be finite") for path in _not_finite(document)]:
+def _read(record_type: RecordType, name: str, document: JsonValue) -> Judged:
+    if wrong := [_error("a number must be finite", name, path) for path in not_finite(document)]:
         return None, wrong
     try:
         # As JSON, because pydantic reads JSON and Python values by different rules (an enum member, a date).
         return record_type.model_validate_json(to_json(document)), []
     except PydanticSerializationError as error:
-        return None, [_wrong(name, "", f"cannot be written as JSON: {error}")]
+        return None, [_error(f"cannot be written as JSON: {error}", name)]
     except ValidationError as error:
-        kept = _with_new_classification(record_type, document, error)
+        kept = _newly_classified(record_type, document, error)
         return kept, [] if kept else findings_of(name, document, error)
 
 
-def _with_new_classification(
-    record_type: type[GenericModelRecord], document: JsonValue, error: ValidationError
+def _newly_classified(
+    record_type: RecordType, document: JsonValue, error: ValidationError
 ) -> GenericModelRecord | None:
     """The record, if all that is wrong is a domain or purpose that a later version has added; kept as plain text."""
     only = all(detail["type"] == "enum" and detail["loc"][0] == _CLASSIFICATION for detail in error.errors())
@@ -184,19 +180,6 @@ def _with_new_classification(
     return record
 
 
-def _not_finite(value: JsonValue, path: str = "") -> Iterator[str]:
-    """The paths of the numbers that are not finite."""
-    children: Iterable[tuple[object, JsonValue]] = ()
-    if isinstance(value, dict):
-        children = value.items()
-    elif isinstance(value, list):
-        children = enumerate(value)
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield path
-    for key, child in children:
-        yield from _not_finite(child, f"{path}.{key}" if path else str(key))
-
-
 def _field(document: JsonValue, detail: ErrorDetails) -> str:
     """The path that an error speaks of, without the names pydantic adds to it for members of a union."""
     path, value = [], document
@@ -209,7 +192,3 @@ def _field(document: JsonValue, detail: ErrorDetails) -> str:
             break
         path.append(str(part))
     return ".".join(path)
-
-
-def _wrong(name: str, field: str, reason: str) -> Finding:
-    return Finding(Severity.ERROR, reason, record=name, field=field)

@@ -31,24 +31,12 @@ _MOST_REPORTED = 10_000
 _LONGEST_REPORTED = 200
 
 
-class KNOWN_IMAGE_GENERATION_BASELINE(StrEnum):
-    """The image baselines known when this version was released; `infer` stands for "find out from the weights"."""
-
-    infer = "infer"
-    stable_diffusion_1 = "stable_diffusion_1"
-    stable_diffusion_2_768 = "stable_diffusion_2_768"
-    stable_diffusion_2_512 = "stable_diffusion_2_512"
-    stable_diffusion_xl = "stable_diffusion_xl"
-    stable_cascade = "stable_cascade"
-    flux_1 = "flux_1"
-    flux_schnell = "flux_schnell"
-    flux_dev = "flux_dev"
-    qwen_image = "qwen_image"
-    z_image_turbo = "z_image_turbo"
-    krea2_turbo = "krea2_turbo"
-    anima = "anima"
-
-
+KNOWN_IMAGE_GENERATION_BASELINE = StrEnum(
+    "KNOWN_IMAGE_GENERATION_BASELINE",
+    "infer stable_diffusion_1 stable_diffusion_2_768 stable_diffusion_2_512 stable_diffusion_xl stable_cascade "
+    "flux_1 flux_schnell flux_dev qwen_image z_image_turbo krea2_turbo anima",
+)
+"""The image baselines known when this version was released; `infer` stands for "find out from the weights"."""
 CONTROLNET_STYLE = StrEnum(
     "CONTROLNET_STYLE",
     "control_seg control_scribble control_fakescribbles control_openpose control_normal control_mlsd control_hough "
@@ -56,25 +44,19 @@ CONTROLNET_STYLE = StrEnum(
     "control_normal_bae control_recolor control_tile control_shuffle control_color",
 )
 """What a ControlNet model follows in its control image."""
-
 KNOWN_IMAGE_SCHEDULER = StrEnum(
     "KNOWN_IMAGE_SCHEDULER",
     "normal karras exponential sgm_uniform simple ddim_uniform beta linear_quadratic kl_optimal align_your_steps gits",
 )
 """Noise schedules that `requirements.schedulers` of an image model may name."""
-
 MODEL_STYLE = StrEnum("MODEL_STYLE", "generalist anime furry artistic other realistic")
 """The look an image model is made for."""
-
 TEXT_BACKENDS = StrEnum("TEXT_BACKENDS", "aphrodite koboldcpp")
 """The text generation programs that workers run."""
 
 
 class Vocabulary(KeysView[str]):
-    """The known values of one field of the records: a live set, in order, that grows at run time.
-
-    `field` is the field's path in a record (`requirements.schedulers`), as it appears in reports.
-    """
+    """The known values of the field with this path (`requirements.schedulers`): a live set, in order, that grows."""
 
     def __init__(self, field: str, values: Iterable[str]) -> None:
         self.field = field
@@ -83,9 +65,6 @@ class Vocabulary(KeysView[str]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._values))  # a loop may register while it runs
-
-    def __repr__(self) -> str:
-        return f"Vocabulary({self.field!r}, {[str(value) for value in self]})"
 
     def register(self, value: str) -> None:
         """Make a value known to this process; one that is known already stays as it is."""
@@ -100,9 +79,8 @@ class Vocabulary(KeysView[str]):
         short, report = repr(value[:_LONGEST_REPORTED]), object()
         if len(_reported) >= _MOST_REPORTED or _reported.setdefault((self.field, short), report) is not report:
             return False
-        seen_on = repr(model[:_LONGEST_REPORTED])[1:-1]
         text = "Unknown %s %s (first seen on model %s); the value is kept as written."
-        _log.warning(text, self.field, short, seen_on)
+        _log.warning(text, self.field, short, repr(model[:_LONGEST_REPORTED])[1:-1])
         return True
 
 
@@ -111,10 +89,7 @@ _reported: dict[tuple[str, str], object] = {}  # `setdefault` lets one of severa
 
 @dataclass(frozen=True)
 class BaselineDescriptor:
-    """One baseline: the edge in pixels of the square images it was trained on, and the other names it goes by.
-
-    Records may use an alternative name (`SDXL`); it is known, and kept as written.
-    """
+    """One baseline: the edge in pixels of its square training images, and other names by which records may call it."""
 
     native_resolution: int | None = None
     alternative_names: tuple[str, ...] = ()
@@ -144,12 +119,10 @@ _RESOLUTIONS: dict[str, int] = {b: d.native_resolution for b, d in _DESCRIPTORS.
 
 IMAGE_GENERATION_BASELINE_NATIVE_RESOLUTION_LOOKUP: Mapping[str, int] = MappingProxyType(_RESOLUTIONS)
 """Baseline to native resolution in pixels, for those that have one; a live view that shows registered ones too."""
-
 IMAGE_BASELINES = Vocabulary(
     "baseline", [*_DESCRIPTORS, *(n for d in _DESCRIPTORS.values() for n in d.alternative_names)]
 )
 """Baselines by canonical and by alternative name."""
-
 MODEL_STYLES = Vocabulary("style", MODEL_STYLE)
 IMAGE_SCHEDULERS = Vocabulary("requirements.schedulers", KNOWN_IMAGE_SCHEDULER)
 CONTROLNET_STYLES = Vocabulary("controlnet_style", CONTROLNET_STYLE)
@@ -158,10 +131,8 @@ MODEL_PURPOSES = Vocabulary("model_classification.purpose", MODEL_PURPOSE)
 KNOWN_TEXT_BACKENDS = Vocabulary("backend", TEXT_BACKENDS)
 KNOWN_TAGS = Vocabulary(
     "tags",
-    (
-        *("anime", "booru", "cartoon", "cg", "character", "comic", "cyberpunk", "game", "hentai", "high resolution"),
-        *("landscapes", "low poly", "manga", "painting", "retro", "scenes", "sketch", "tv show"),
-    ),
+    "anime, booru, cartoon, cg, character, comic, cyberpunk, game, hentai, high resolution, landscapes, low poly, "
+    "manga, painting, retro, scenes, sketch, tv show".split(", "),
 )
 """Tags that user interfaces offer; a record may carry any other."""
 
@@ -193,9 +164,8 @@ def register_image_baseline(baseline: str, descriptor: BaselineDescriptor, *, re
     if baseline in _DESCRIPTORS and not replace:
         raise ValueError(f"baseline {baseline!r} is registered already; pass replace=True to change it")
     _DESCRIPTORS[baseline] = descriptor
-    if descriptor.native_resolution is None:
-        _RESOLUTIONS.pop(baseline, None)
-    else:
+    _RESOLUTIONS.pop(baseline, None)
+    if descriptor.native_resolution is not None:
         _RESOLUTIONS[baseline] = descriptor.native_resolution
     for name in (baseline, *descriptor.alternative_names):
         IMAGE_BASELINES.register(name)

@@ -47,6 +47,10 @@ class ImportReport:
         (self.unchanged if event is None else counters[event.operation])[category] += 1
 
 
+class _Rehearsed(Exception):
+    """Ends a dry run: a unit of work that raises leaves nothing behind."""
+
+
 def import_records(
     store: Store,
     incoming: Incoming,
@@ -55,16 +59,18 @@ def import_records(
     note: str = "import",
     prune: bool = False,
     only_new: bool = False,
+    dry_run: bool = False,
     progress: Progress = lambda _category, _count: None,
 ) -> ImportReport:
     """Create and update what `incoming` holds; with `prune` also delete, in the categories it has, what it lacks.
 
     A record that `incoming` has but could not read is neither changed nor deleted; where it is not even known which one
-    that is, nothing of the category is. With `only_new` a record that is there already raises `WriteConflict`.
-    `progress` is told each category and how many of its records have been taken.
+    that is, nothing of the category is. With `only_new` a record that is there already raises `WriteConflict`. A
+    `dry_run` does it all and takes it back, so its report is what would be. `progress` is told each category and how
+    many of its records have been taken.
     """
     report, expected = ImportReport(findings=list(incoming.findings)), 0 if only_new else None
-    with store.begin(actor=actor) as unit:
+    with suppress(_Rehearsed), store.begin(actor=actor) as unit:
         for category, records in incoming.records.items():
             aside = incoming.set_aside(category)
             gone = {} if "" in aside or not prune else {n: None for n in unit.entries(category) if n not in aside}
@@ -79,7 +85,9 @@ def import_records(
                 report.count(category, unit.delete(category, name, note=note))
         for path, content in incoming.notes.items():
             unit.put(PEER_FILES, path, content, note=note, kind=Kind.DOCUMENT)
-    report.revision = store.head()
+        report.revision = unit.revision
+        if dry_run:
+            raise _Rehearsed
     return report
 
 

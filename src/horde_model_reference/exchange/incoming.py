@@ -8,17 +8,16 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
 from horde_model_reference.domain.names import require_model_name
-from horde_model_reference.domain.validation import as_read, validate_records
+from horde_model_reference.domain.validation import as_read, unknown_value_findings, validate_records
 from horde_model_reference.errors import MalformedInput, UnsafeName
 from horde_model_reference.files import read_bounded
 from horde_model_reference.formats.json_codec import decode, decode_object, encode
@@ -47,13 +46,15 @@ class IncomingRecord:
 class Incoming:
     """What was read: records by category in their order, the files they came from, and what was wrong.
 
-    `notes` are files of a data root that are no records (metadata, audit), by their path under it, as JSON.
+    `unknown` are values that this version does not know, for which no record is set aside. `notes` are files of a data
+    root that are no records (metadata, audit), by their path under it, as JSON.
     """
 
     records: dict[Category, list[IncomingRecord]] = field(default_factory=dict)
     files: dict[Category, Path] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    unknown: list[Finding] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -65,20 +66,29 @@ class Incoming:
         file = str(self.files.get(category, ""))
         return {f.record for f in self.findings if f.file == file and f.severity is Severity.ERROR}
 
-    def read(self, path: Path, take: Callable[[bytes], None]) -> None:
-        """Give the file's bytes to `take`; what is wrong with the whole file is a finding."""
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[None]:
+        """In this block, what is wrong with the whole file is a finding."""
         try:
-            take(read_bounded(path))
+            yield
         except MalformedInput as error:
             self.findings.append(Finding(Severity.ERROR, error.reason, error.record, error.field, str(path)))
         except OSError as error:
             self.findings.append(Finding(Severity.ERROR, error.strerror or str(error), file=str(path)))
 
-    def entries(self, path: Path, data: bytes) -> dict[str, JsonObject]:
+    def entries(self, path: Path) -> dict[str, JsonObject]:
         """The entries of a file, as written; one that cannot be read is a finding."""
-        entries, findings = read_entries(data, suffix=path.suffix[1:], where=str(path))
+        entries, findings = read_entries(read_bounded(path), suffix=path.suffix[1:], where=str(path))
         self.findings += [finding.at(str(path)) for finding in findings]
         return entries
+
+    def take_file(self, category: Category, path: Path, choice: FormatChoice, origins: JsonObject) -> None:
+        """Take a file of either format: which one it is in shows in its entries, where `choice` does not say."""
+        entries = self.entries(path)
+        if path.suffix == ".csv" or choice == "legacy" or (choice == "auto" and any(map(_is_legacy, entries.values()))):
+            self.take_legacy(category, path, entries)
+        else:
+            self.take(category, path, dict(entries), origins)
 
     def take_legacy(self, category: Category, path: Path, entries: dict[str, JsonObject]) -> None:
         """Convert legacy entries and take them, each with the entry it came from."""
@@ -104,10 +114,11 @@ class Incoming:
         bad = {finding.record for finding in findings if finding.severity is Severity.ERROR}
         self.files.setdefault(category, path)
         self.findings += [finding.at(str(path)) for finding in findings]
+        good = {name: record for name, record in records.items() if name not in bad}
+        self.unknown += [finding.at(str(path)) for finding in unknown_value_findings(good)]
         self.records.setdefault(category, []).extend(
             IncomingRecord(name, encode(as_read(record, documents[name])).decode(), _text(origins.get(name)))
-            for name, record in records.items()
-            if name not in bad
+            for name, record in good.items()
         )
 
 
@@ -118,10 +129,11 @@ def read_path(path: Path, *, choice: FormatChoice = "auto") -> Incoming:
     elif path.is_file():
         incoming = Incoming()
         category = _category_of(path)
-        take = (
-            partial(_bundle, incoming, path) if category is None else partial(_either, incoming, category, path, choice)
-        )
-        incoming.read(path, take)
+        with incoming.reading(path):
+            if category is None:
+                _take_bundle(incoming, path)
+            else:
+                incoming.take_file(category, path, choice, {})
     else:
         raise MalformedInput("there is no such file or folder", where=str(path))
     if not incoming.files and not incoming.findings:
@@ -137,38 +149,39 @@ def read_folder(root: Path, *, choice: FormatChoice = "auto") -> Incoming:
         if not descriptor.managed_elsewhere:
             _read_category(incoming, root, category, choice)
     for path in sorted([*root.glob("meta/**/*.json"), *root.glob("audit/**/*.jsonl")]):
-        incoming.read(path, partial(_note, incoming, path.relative_to(root)))
+        with incoming.reading(path):
+            data = read_bounded(path)
+            lines = [line for line in data.splitlines() if line.strip()] if path.suffix == ".jsonl" else [data]
+            incoming.notes[path.relative_to(root).as_posix()] = encode([decode(line) for line in lines]).decode()
     return incoming
 
 
 def _read_category(incoming: Incoming, root: Path, category: Category, choice: FormatChoice) -> None:
-    current = root / get_category_descriptor(category).v2_filename(category)
-    places = _legacy_places(root, category) if choice != "v2" else ()
-    legacy = next(filter(_is_there, places), None)
+    descriptor = get_category_descriptor(category)
+    current, legacy = root / descriptor.v2_filename(category), None
+    if choice != "v2" and descriptor.has_legacy_format:
+        folders = ("legacy", descriptor.github_source or ".", ".")
+        legacy = next(filter(_is_there, (root / each / descriptor.legacy_filename(category) for each in folders)), None)
     if choice == "legacy_first":
         choice = "auto" if legacy in (None, current) else "legacy"
     if choice != "legacy" and _is_there(current):
         origins: dict[str, JsonObject] = {}
         if legacy is not None and legacy != current:
-            incoming.read(legacy, lambda data: origins.update(incoming.entries(legacy, data)))
-        incoming.read(current, lambda data: _either(incoming, category, current, choice, data, origins))
+            with incoming.reading(legacy):
+                origins = incoming.entries(legacy)
+        with incoming.reading(current):
+            incoming.take_file(category, current, choice, dict(origins))
         lost = incoming.set_aside(category) if category in incoming.files else origins.keys()
         if legacy is not None and (spare := {name: entry for name, entry in origins.items() if name in lost}):
             incoming.take_legacy(category, legacy, spare)  # what its v2 file has damaged
     elif legacy is not None:
-        incoming.read(legacy, lambda data: incoming.take_legacy(category, legacy, incoming.entries(legacy, data)))
+        with incoming.reading(legacy):
+            incoming.take_legacy(category, legacy, incoming.entries(legacy))
 
 
 def _is_there(path: Path) -> bool:
-    """Also what cannot be read: that is for `Incoming.read` to say."""
+    """Also what cannot be read: that is for `Incoming.reading` to say."""
     return path.exists() or path.is_symlink()
-
-
-def _legacy_places(root: Path, category: Category) -> Iterator[Path]:
-    descriptor = get_category_descriptor(category)
-    if descriptor.has_legacy_format:
-        for folder in ("legacy", descriptor.github_source or ".", "."):
-            yield root / folder / descriptor.legacy_filename(category)
 
 
 def _category_of(path: Path) -> Category | None:
@@ -178,28 +191,14 @@ def _category_of(path: Path) -> Category | None:
     return None
 
 
-def _either(
-    incoming: Incoming,
-    category: Category,
-    path: Path,
-    choice: FormatChoice,
-    data: bytes,
-    origins: Mapping[str, JsonObject] = MappingProxyType({}),
-) -> None:
-    entries = incoming.entries(path, data)
-    if path.suffix == ".csv" or choice == "legacy" or (choice == "auto" and any(map(_is_legacy, entries.values()))):
-        return incoming.take_legacy(category, path, entries)
-    return incoming.take(category, path, dict(entries), dict(origins))
-
-
-def _is_legacy(document: JsonValue) -> bool:
+def _is_legacy(entry: JsonObject) -> bool:
     """Only a legacy entry lists `config.files`; a v2 document has nothing of that name."""
-    config = _member(document, "config")
+    config = entry.get("config")
     return isinstance(config, dict) and "files" in config
 
 
-def _bundle(incoming: Incoming, path: Path, data: bytes) -> None:
-    bundle = decode_object(data)
+def _take_bundle(incoming: Incoming, path: Path) -> None:
+    bundle = decode_object(read_bounded(path))
     categories = bundle.get("categories")
     if bundle.get("format") != BUNDLE_FORMAT or not isinstance(categories, dict):
         raise MalformedInput(f"is no file of a category and no bundle (format {BUNDLE_FORMAT!r}, with categories)")
@@ -211,11 +210,6 @@ def _bundle(incoming: Incoming, path: Path, data: bytes) -> None:
         documents = {name: _member(row, "document") for name, row in rows.items()}
         origins = {name: _member(row, "origin") for name, row in rows.items()}
         incoming.take(category, path, documents, origins)
-
-
-def _note(incoming: Incoming, place: Path, data: bytes) -> None:
-    lines = [line for line in data.splitlines() if line.strip()] if place.suffix == ".jsonl" else [data]
-    incoming.notes[place.as_posix()] = encode([decode(line) for line in lines]).decode()
 
 
 def _unsafe(name: str) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ half-new one. A mirror that fell behind (a crash, a full disk) is brought up to 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,10 @@ class Mirror:
         """Write what changed since the last refresh; gives back the files written. Raises `OSError`, `StoreError`."""
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / ".mirror.lock", timeout=_LOCK_SECONDS):
-            head = self.store.head()
-            written = [path for category in self._changed(head) for path in self._write(category)]
+            head, written = self.store.head(), []
+            for path, data in self.behind(self._changed(head)):
+                write_atomically(path, data)
+                written.append(path)
             self._revision = head
         if written:
             _log.info("revision %d: rewrote %d files under %s", head, len(written), self.root)
@@ -57,6 +60,13 @@ class Mirror:
         except (OSError, HordeModelReferenceError) as error:
             _log.warning("the JSON files under %s are behind the store: %s", self.root, error)
 
+    def behind(self, categories: Iterable[Category] = CANONICAL_CATEGORIES) -> Iterator[tuple[Path, bytes]]:
+        """Each file that does not hold what it should, with what that is."""
+        for category in categories:
+            for path, data in self._files(category).items():
+                if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
+                    yield path, data
+
     def _changed(self, head: int) -> list[Category]:
         if self._revision < 0:
             return list(CANONICAL_CATEGORIES)
@@ -67,7 +77,7 @@ class Mirror:
         changed = dict.fromkeys(event.category for event in events if event.kind is Kind.RECORD)
         return [category for category in changed if category in known]
 
-    def _write(self, category: Category) -> list[Path]:
+    def _files(self, category: Category) -> dict[Path, bytes]:
         descriptor = get_category_descriptor(category)
         entries = self.store.entries(category)
         contents = {self.root / descriptor.v2_filename(category): v2_file(entries)}
@@ -76,11 +86,4 @@ class Mirror:
             contents[self.root / "legacy" / descriptor.legacy_filename(category)] = legacy_file(category, entries)
         if metadata is not None:
             contents[self.root / "meta" / "v2" / f"{category}_metadata.json"] = encode_pretty(metadata)
-        return [path for path, data in contents.items() if _replace(path, data)]
-
-
-def _replace(path: Path, data: bytes) -> bool:
-    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
-        return False
-    write_atomically(path, data)
-    return True
+        return contents

@@ -6,13 +6,12 @@ the process (100,000 levels of nesting, integers of thousands of digits), always
 
 from __future__ import annotations
 
-import math
 import re
 from typing import cast
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from horde_model_reference.domain.findings import JsonObject, JsonValue
+from horde_model_reference.domain.findings import JsonObject, JsonValue, not_finite
 from horde_model_reference.errors import MalformedInput
 
 __all__ = ["decode", "decode_object", "encode", "encode_pretty", "kind_of"]
@@ -30,7 +29,7 @@ def decode(data: bytes | str, *, where: str = "") -> JsonValue:
         value = cast("JsonValue", from_json(raw.removeprefix(_BOM), allow_inf_nan=False, cache_strings="keys"))
     except (ValueError, RecursionError) as error:
         raise MalformedInput(f"not valid JSON: {error}", where=where) from None
-    if _MAY_OVERFLOW.search(raw) and _has_infinity(value):
+    if _MAY_OVERFLOW.search(raw) and next(not_finite(value), None) is not None:
         raise MalformedInput("a number is too large to be kept", where=where)
     return value
 
@@ -57,12 +56,6 @@ def encode(value: object, *, where: str = "") -> bytes:
 def encode_pretty(value: object, *, indent: int = 2) -> bytes:
     """The same for people and for files that other programs read: indented, with a newline at the end."""
     return to_json(value, indent=indent) + b"\n"
-
-
-def _has_infinity(value: JsonValue) -> bool:
-    if isinstance(value, (list, dict)):
-        return any(map(_has_infinity, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, float) and math.isinf(value)
 
 
 def kind_of(value: object) -> str:

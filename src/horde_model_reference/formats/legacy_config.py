@@ -54,14 +54,14 @@ def read_config(value: JsonValue, place: str, notes: Notes) -> JsonValue:
         if key not in (_FILES.key, _DOWNLOADS.key, _HASHES):
             notes.warning(f"{place}.{key}", "is not known and not kept in v2")
     entries: dict[str, JsonObject] = {}
-    for at, file in _rows(config, "files", place, notes):
-        path = _file_name(file.get("path"), f"{at}.path", notes)
+    for at, file in _rows(config, _FILES.key, place, notes):
+        path = _file_name(file.get(_FILES.name), f"{at}.path", notes)
+        if path in entries:
+            notes.warning(at, f"{path} is listed before; this one counts")
         if path and "yaml" not in path.lower():
-            if path in entries:
-                notes.warning(at, f"{path} is listed before; this one counts")
             entries[path] = _read_file(path, file, at, notes)
-    listed = {str(file.get("path")) for file in _objects(config.get("files"))}
-    for at, download in _rows(config, "download", place, notes):
+    listed = {str(file.get(_FILES.name)) for file in _objects(config.get(_FILES.key))}
+    for at, download in _rows(config, _DOWNLOADS.key, place, notes):
         _read_download(download, at, entries, listed, notes)
     for name, entry in entries.items():
         if not entry["file_url"]:

@@ -11,35 +11,25 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from decimal import Context, Decimal, InvalidOperation
 from fractions import Fraction
 from typing import cast
 
 from horde_model_reference.domain.categories import Category
-from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue
+from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
 from horde_model_reference.domain.text_names import BACKEND_PREFIXES, parse_text_model_name, text_model_group
 from horde_model_reference.errors import MalformedInput
+from horde_model_reference.formats import legacy_fields
 from horde_model_reference.formats.json_codec import decode
 from horde_model_reference.formats.legacy_config import NO_FILES
-from horde_model_reference.formats.legacy_fields import (
-    Field,
-    Layout,
-    LegacyFormat,
-    Merge,
-    Notes,
-    Read,
-    as_object,
-    decoded_text,
-    model_name,
-    option_values,
-)
+from horde_model_reference.formats.legacy_fields import Field, Layout, LegacyFormat, Merge, Notes, Read
 
 __all__ = ["COLUMNS", "LegacyCsv", "text_db", "with_groups"]
 
 COLUMNS = tuple("name parameters_bn display_name url baseline description style tags instruct_format settings".split())
 """The columns of the repository's file; further ones are written after them where an entry has them."""
-
 _MOST_BILLIONS = 10**6
 _LONGEST_NUMBER = 40
 _MOST_LINES = 200
@@ -50,21 +40,22 @@ class LegacyCsv(LegacyFormat):
     """Reads and writes `models.csv`."""
 
     def read(self, data: bytes, *, where: str = "") -> tuple[dict[str, JsonObject], list[Finding]]:
-        """Name -> cells by column, and what is wrong with rows. Raises `MalformedInput` without a usable header."""
         entries: dict[str, JsonObject] = {}
         findings: list[Finding] = []
-        rows = _rows(io.StringIO(decoded_text(data, where=where), newline="").readlines())
-        header = _header(next(rows, (0, []))[1], where)
-        for line, row in rows:
-            notes = Notes(file=where)
-            entry = _entry(header, row, f"line {line}", notes)
-            if entry is not None:
-                name = str(entry["name"]).strip()
-                if name in entries:
-                    notes = Notes(name, where)
-                    notes.warning("", f"is listed more than once; line {line} counts")
-                entries[name] = entry
-            findings += notes.findings
+        rows = _rows(io.StringIO(legacy_fields.decoded_text(data, where=where), newline="").readlines())
+        _, header, _ = next(rows, (0, [], ""))
+        if "name" not in header or len(set(header)) < len(header):
+            raise MalformedInput("the first row must name the columns, 'name' among them and none twice", where=where)
+        for line, row, fault in rows:
+            if wrong := fault or _fault(header, row):
+                findings.append(Finding(Severity.ERROR, wrong, field=f"line {line}", file=where))
+                continue
+            entry: JsonObject = dict(zip(header, row, strict=True))
+            name = str(entry["name"]).strip()
+            if name in entries:
+                reason = f"is listed more than once; line {line} counts"
+                findings.append(Finding(Severity.WARNING, reason, name, file=where))
+            entries[name] = entry
         return entries, findings
 
     def write(self, entries: Mapping[str, JsonObject]) -> bytes:
@@ -78,20 +69,18 @@ class LegacyCsv(LegacyFormat):
         return out.getvalue().encode()
 
     def layout(self, _category: Category, /) -> Layout:
-        """One for all: there are only text models in it."""
         return _LAYOUT
 
 
 # -- the file
 
 
-def _rows(lines: list[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
-    """(line number, cells or why there are none) of each row that is not blank.
+def _rows(lines: list[str]) -> Iterator[tuple[int, list[str], str]]:
+    """(line number, cells, why there are none) of each row that is not blank.
 
     After an error reading goes on with the next line, so a quote that nobody closes does not swallow the file; a row
-    ends within 200 lines, so that many such quotes do not cost the square of the file. A cell
-    of more than `csv.field_size_limit()` characters, 131,072 if nobody changed it, is such an error: that limit belongs
-    to the whole process, so it is left alone.
+    ends within 200 lines, so that many such quotes do not cost the square of the file. A cell of more than
+    `csv.field_size_limit()` characters is such an error: that limit belongs to the whole process and is left alone.
     """
     start = 0
     while start < len(lines):
@@ -99,30 +88,18 @@ def _rows(lines: list[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
         try:
             row = next(reader)
         except csv.Error as error:
-            yield start + 1, error
+            yield start + 1, [], f"no row of CSV: {error}"
             start += 1
             continue
         if row:
-            yield start + 1, row
+            yield start + 1, row, ""
         start += reader.line_num
 
 
-def _header(row: list[str] | csv.Error, where: str) -> list[str]:
-    if isinstance(row, csv.Error) or "name" not in row or len(set(row)) < len(row):
-        raise MalformedInput("the first row must name the columns, 'name' among them and none twice", where=where)
-    return row
-
-
-def _entry(header: list[str], row: list[str] | csv.Error, place: str, notes: Notes) -> JsonObject | None:
-    if isinstance(row, csv.Error):
-        notes.error(place, f"no row of CSV: {row}")
-    elif len(row) != len(header):
-        notes.error(place, f"has {len(row)} cells, expected {len(header)}")
-    elif not row[header.index("name")].strip():
-        notes.error(place, "the name is blank")
-    else:
-        return dict(zip(header, row, strict=True))
-    return None
+def _fault(header: list[str], row: list[str]) -> str:
+    if len(row) != len(header):
+        return f"has {len(row)} cells, expected {len(header)}"
+    return "" if row[header.index("name")].strip() else "the name is blank"
 
 
 # -- the cells
@@ -135,7 +112,7 @@ def _cell(meaning: Callable[[str], JsonValue]) -> Read:
 def _name(value: JsonValue, place: str, notes: Notes) -> JsonValue:
     if notes.record.startswith(BACKEND_PREFIXES):
         notes.error(place, "begins with a backend's prefix; the model is listed without it")
-    return model_name(str(value or "").strip(), place, notes)
+    return legacy_fields.model_name(str(value or "").strip(), place, notes)
 
 
 def _parameters(value: JsonValue, place: str, notes: Notes) -> int | None:
@@ -144,11 +121,9 @@ def _parameters(value: JsonValue, place: str, notes: Notes) -> int | None:
     if not text:
         notes.warning(place, "is blank; 0 is assumed")
         return 0
-    try:
+    with suppress(InvalidOperation):  # no number at all, or one that cannot be compared
         if len(text) <= _LONGEST_NUMBER and 0 <= (billions := Decimal(text)) <= _MOST_BILLIONS:
             return int(billions.scaleb(9, _EXACT))
-    except InvalidOperation:  # no number at all, or one that cannot be compared
-        pass
     notes.error(place, f"must be a number of billions, not {text[:_LONGEST_NUMBER]!r}")
     return None
 
@@ -182,7 +157,7 @@ def _text(name: str, *, in_every_file: bool = True) -> Field:
     return Field(name, _cell(str), default="", writes_default=in_every_file)
 
 
-def _json(name: str, check: Read = as_object, *, in_every_file: bool = False) -> Field:
+def _json(name: str, check: Read = legacy_fields.as_object, *, in_every_file: bool = False) -> Field:
     write = _to_cell(lambda value: json.dumps(value, ensure_ascii=False))
     return Field(name, _json_cell(check), write, writes_default=in_every_file)
 
@@ -191,6 +166,7 @@ def _constant(name: str, value: JsonObject) -> Field:
     return Field(name, lambda _value, _place, _notes: deepcopy(value), legacy=())
 
 
+_NSFW = _cell(lambda cell: cell.strip().lower() == "true")
 _TAGS = _cell(lambda cell: [tag.strip() for tag in cell.split(",") if tag.strip()])
 _JOINED = _to_cell(lambda tags: ",".join(map(str, cast("list[JsonValue]", tags))))
 _LAYOUT: Layout = (
@@ -201,18 +177,13 @@ _LAYOUT: Layout = (
     _constant("config", NO_FILES),
     _text("baseline"),
     Field("parameters", _parameters, _to_cell(_billions), writes_default=True, legacy=("parameters_bn",)),
-    Field(
-        "nsfw",
-        _cell(lambda cell: cell.strip().lower() == "true"),
-        _to_cell(lambda nsfw: str(bool(nsfw)).lower()),
-        False,
-    ),
+    Field("nsfw", _NSFW, _to_cell(lambda nsfw: str(bool(nsfw)).lower()), False),
     _text("style"),
     _text("display_name"),
     _text("url"),
     Field("tags", _TAGS, _JOINED, default=[], writes_default=True),
     Field("instruct_format", _cell(lambda cell: cell or None), default="", writes_default=True),
-    _json("settings", option_values, in_every_file=True),
+    _json("settings", legacy_fields.option_values, in_every_file=True),
     _json("context_window"),
     _json("interaction_modes"),
     _json("capabilities"),
@@ -222,7 +193,7 @@ _LAYOUT: Layout = (
 
 # -- db.json
 
-_AS_GIVEN = ("url", "instruct_format", "context_window", "interaction_modes", "capabilities")
+_OPTIONAL = tuple("settings display_name url instruct_format context_window interaction_modes capabilities".split())
 
 
 def text_db(documents: Mapping[str, JsonObject]) -> dict[str, JsonObject]:
@@ -244,20 +215,19 @@ def with_groups(entries: Mapping[str, JsonObject]) -> dict[str, JsonObject]:
     members: dict[str, list[JsonObject]] = {}
     for name, entry in entries.items():
         members.setdefault(groups[name], []).append(entry)
-    added: dict[str, JsonObject] = {
-        group: {"text_model_group": group, "text_model_group_summary": _summary(of_group)}
-        for group, of_group in members.items()
+    summaries = {group: _summary(of_group) for group, of_group in members.items()}
+    return {
+        name: {**entry, "text_model_group": groups[name], "text_model_group_summary": summaries[groups[name]]}
+        for name, entry in entries.items()
     }
-    return {name: entry | added[groups[name]] for name, entry in entries.items()}
 
 
 def _db_entry(name: str, model: str, document: JsonObject) -> JsonObject:
-    parameters = document.get("parameters")
     entry: JsonObject = {
         "name": name,
         "model_name": model,
         "baseline": document.get("baseline") or "",
-        "parameters": parameters or None,
+        "parameters": document.get("parameters") or None,
         "description": document.get("description") or "",
         "version": document.get("version") or "1",
         "style": document.get("style") or "generalist",
@@ -265,8 +235,7 @@ def _db_entry(name: str, model: str, document: JsonObject) -> JsonObject:
         "tags": _db_tags(document),
     }
     display = document.get("display_name") or re.sub(" +", " ", re.sub("[-_]", " ", model)).strip()
-    optional = {"settings": document.get("settings"), "display_name": display}
-    optional |= {field: document.get(field) for field in _AS_GIVEN}
+    optional = {field: document.get(field) for field in _OPTIONAL} | {"display_name": display}
     return entry | {field: value for field, value in optional.items() if value}
 
 

@@ -20,22 +20,8 @@ from horde_model_reference.domain.names import require_model_name
 from horde_model_reference.errors import MalformedInput, UnsafeName
 from horde_model_reference.formats.json_codec import kind_of
 
-__all__ = [
-    "Field",
-    "Layout",
-    "LegacyFormat",
-    "Merge",
-    "Notes",
-    "Read",
-    "as_object",
-    "as_text",
-    "decoded_text",
-    "model_name",
-    "of_kind",
-    "option_values",
-]
-
-_BOM = b"\xef\xbb\xbf"
+__all__ = ["Field", "Layout", "LegacyFormat", "Merge", "Notes", "Read"]
+__all__ += ["as_object", "as_text", "decoded_text", "model_name", "of_kind", "option_values"]
 
 
 @dataclass
@@ -199,7 +185,7 @@ def decoded_text(data: bytes, *, where: str) -> str:
     if not data.strip():
         raise MalformedInput("empty", where=where)
     try:
-        return data.removeprefix(_BOM).decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise MalformedInput(f"not UTF-8: byte 0x{data[error.start]:02x} in line {line}", where=where) from None
+        bad, line = error.object[error.start], error.object.count(b"\n", 0, error.start) + 1
+        raise MalformedInput(f"not UTF-8: byte 0x{bad:02x} in line {line}", where=where) from None

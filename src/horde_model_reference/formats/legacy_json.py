@@ -12,30 +12,19 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from typing import cast
 
 from horde_model_reference.domain.categories import MODEL_REFERENCE_CATEGORY as _C
 from horde_model_reference.domain.categories import Category
-from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
+from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue
+from horde_model_reference.domain.records import normalize_scheduler_requirements
 from horde_model_reference.domain.vocabulary import CONTROLNET_STYLES, IMAGE_BASELINES, MODEL_STYLES, Vocabulary
 from horde_model_reference.errors import MalformedInput
+from horde_model_reference.formats import legacy_fields
 from horde_model_reference.formats.json_codec import kind_of
 from horde_model_reference.formats.legacy_config import NO_FILES, merge_config, read_config
-from horde_model_reference.formats.legacy_fields import (
-    Field,
-    Layout,
-    LegacyFormat,
-    Notes,
-    Read,
-    as_object,
-    as_text,
-    decoded_text,
-    model_name,
-    of_kind,
-    option_values,
-)
+from horde_model_reference.formats.legacy_fields import Field, Layout, LegacyFormat, Notes, Read
 
 __all__ = ["LegacyJson"]
 
@@ -55,17 +44,16 @@ class LegacyJson(LegacyFormat):
     """Reads and writes the files of every category but text; which fields an entry has is a table by category."""
 
     def read(self, data: bytes, *, where: str = "") -> tuple[dict[str, JsonObject], list[Finding]]:
-        """Key -> entry as written, and what is wrong with the file. Raises `MalformedInput` if nothing can be read."""
         entries: dict[str, JsonObject] = {}
         findings: list[Finding] = []
         for key, value in _parsed(data, where).items():
             notes = Notes(_shown(key), where)
             _sound(key, "", notes)
             entry = _checked(value, "", notes)
-            if not isinstance(entry, dict) and not notes.failed:
-                notes.wrong_kind("", "an object", entry)
-            elif isinstance(entry, dict) and not notes.failed:
+            if isinstance(entry, dict) and not notes.failed:
                 entries[key] = entry
+            elif not notes.failed:
+                notes.wrong_kind("", "an object", entry)
             findings += notes.findings
         return entries, findings
 
@@ -74,24 +62,24 @@ class LegacyJson(LegacyFormat):
         return json.dumps(dict(entries), indent=4).encode() + b"\n"
 
     def layout(self, category: Category, /) -> Layout:
-        """What images have, or what all others have and what is the category's own."""
-        return _IMAGE if category == _C.image_generation else _layout(category)
+        if category == _C.image_generation:
+            return _IMAGE
+        known_as = _TYPES.get(category, str(category))
+        return (*_COMMON, replace(_TYPE, read=lambda *_: None, default=known_as), *_OWN.get(category, ()))
 
 
 # -- the file
 
 
 @dataclass(frozen=True)
-class _Remark:
-    """Stands for a value of which something is to be said."""
+class _Doubled:
+    """Stands for a value whose key is given more than once."""
 
     value: object
-    reason: str
-    severity: Severity
 
 
 def _parsed(data: bytes, where: str) -> dict[str, object]:
-    text = decoded_text(data, where=where)
+    text = legacy_fields.decoded_text(data, where=where)
     try:
         root = json.loads(text, object_pairs_hook=_object, parse_int=_integer)
     except json.JSONDecodeError as error:
@@ -103,34 +91,29 @@ def _parsed(data: bytes, where: str) -> dict[str, object]:
     return root
 
 
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else math.inf
+
+
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     plain = dict(pairs)
     if len(plain) == len(pairs):
         return plain
     times = Counter(key for key, _ in pairs)
-    said = ("is given more than once; the last one counts", Severity.WARNING)
-    return {key: _Remark(value, *said) if times[key] > 1 else value for key, value in plain.items()}
-
-
-def _integer(digits: str) -> int | _Remark:
-    if len(digits) <= _MAX_DIGITS:
-        return int(digits)
-    return _Remark(None, f"is an integer of {len(digits)} digits, which nobody can mean", Severity.ERROR)
+    return {key: _Doubled(value) if times[key] > 1 else value for key, value in plain.items()}
 
 
 def _checked(value: object, place: str, notes: Notes, depth: int = 0) -> JsonValue:
     """A copy of plain dicts, lists and scalars; an error for each value that JSON does not have."""
-    while isinstance(value, _Remark):
-        notes.error(place, value.reason, value.severity)
+    if isinstance(value, _Doubled):
+        notes.warning(place, "is given more than once; the last one counts")
         value = value.value
     if depth > _MAX_DEPTH:
         notes.error(place, f"is nested more than {_MAX_DEPTH} levels deep")
     elif isinstance(value, dict):
         inner = f"{place}." if place else ""
-        return {
-            _sound(key, place, notes): _checked(item, inner + _shown(key), notes, depth + 1)
-            for key, item in value.items()
-        }
+        checked = ((_sound(key, place, notes), inner + _shown(key), item) for key, item in value.items())
+        return {key: _checked(item, path, notes, depth + 1) for key, path, item in checked}
     elif isinstance(value, list):
         return [_checked(item, f"{place}[{position}]", notes, depth + 1) for position, item in enumerate(value)]
     elif isinstance(value, float) and not math.isfinite(value):
@@ -154,7 +137,7 @@ def _shown(key: str) -> str:
 
 
 def _metadata(value: JsonValue, place: str, notes: Notes) -> JsonObject | None:
-    metadata = as_object(value, place, notes)
+    metadata = legacy_fields.as_object(value, place, notes)
     return None if metadata is None else {"schema_version": "1.0.0", **metadata}
 
 
@@ -165,35 +148,35 @@ def _lasting_metadata(value: JsonValue) -> JsonValue:
     return {**_METADATA, **{key: each for key, each in value.items() if key not in ("created_at", "updated_at")}}
 
 
+def _known(word: str | None, vocabulary: Vocabulary, kind: str, place: str, notes: Notes) -> str | None:
+    if word is not None and word not in vocabulary:
+        notes.warning(place, f"{word!r} is not a known {kind}")
+    return word
+
+
 def _baseline(value: JsonValue, place: str, notes: Notes) -> JsonValue:
     if value is None:
         notes.error(place, "is missing")
-    baseline = as_text(value, place, notes)
-    canonical = _BASELINES.get(baseline or "", baseline)
-    if canonical is not None and canonical not in IMAGE_BASELINES:
-        notes.warning(place, f"{canonical!r} is not a known baseline")
-    return canonical
+    baseline = legacy_fields.as_text(value, place, notes)
+    return _known(_BASELINES.get(baseline or "", baseline), IMAGE_BASELINES, "baseline", place, notes)
 
 
 def _word_of(vocabulary: Vocabulary, kind: str) -> Read:
     def read(value: JsonValue, place: str, notes: Notes) -> JsonValue:
-        text = as_text(value, place, notes)
-        word = None if text is None else text.strip()
-        if word is not None and word not in vocabulary:
-            notes.warning(place, f"{word!r} is not a known {kind}")
-        return word
+        text = legacy_fields.as_text(value, place, notes)
+        return _known(None if text is None else text.strip(), vocabulary, kind, place, notes)
 
     return read
 
 
 def _checkpoint(value: JsonValue, place: str, notes: Notes) -> None:
-    if as_text(value, place, notes) not in ("ckpt", None):
+    if legacy_fields.as_text(value, place, notes) not in ("ckpt", None):
         notes.warning(place, f"is {value!r}, and 'ckpt' everywhere else")
 
 
-_bool = of_kind(bool, "true or false")
-_whole_number = of_kind(int, "a whole number")
-_list = of_kind(list, "a list of strings")
+_bool = legacy_fields.of_kind(bool, "true or false")
+_whole_number = legacy_fields.of_kind(int, "a whole number")
+_list = legacy_fields.of_kind(list, "a list of strings")
 
 
 def _texts(value: JsonValue, place: str, notes: Notes) -> list[JsonValue]:
@@ -205,23 +188,19 @@ def _texts(value: JsonValue, place: str, notes: Notes) -> list[JsonValue]:
 
 
 def _requirements(value: JsonValue, place: str, notes: Notes) -> JsonValue:
-    """As written, but for the old flag `karras`, which names a scheduler."""
-    options = option_values(value, place, notes)
-    if options is None or "karras" not in options:
-        return options
-    kept: JsonObject = {name: option for name, option in options.items() if name != "karras"}
-    karras = options["karras"]
-    return {"schedulers": ["karras" if karras else "normal"], **kept} if isinstance(karras, bool) else kept
+    return cast("JsonValue", normalize_scheduler_requirements(legacy_fields.option_values(value, place, notes)))
 
 
-_FIRST: Layout = (Field("name", model_name), Field("description"), Field("version"))
+_FIRST: Layout = (Field("name", legacy_fields.model_name), Field("description"), Field("version"))
+_METADATA_FIELD = Field("metadata", _metadata, default=_METADATA, essence=_lasting_metadata)
 _CONFIG = Field("config", read_config, merge_config, NO_FILES, writes_default=True)
-_LICENSING = Field("licensing", as_object)
+_TYPE = Field("", _checkpoint, default="ckpt", writes_default=True, legacy=("type",))
+_LICENSING = Field("licensing", legacy_fields.as_object)
 _IMAGE: Layout = (
     *_FIRST,
-    Field("metadata", _metadata, default=_METADATA, essence=_lasting_metadata),
+    _METADATA_FIELD,
     _CONFIG,
-    Field("", _checkpoint, default="ckpt", writes_default=True, legacy=("type",)),
+    _TYPE,
     _LICENSING,
     Field("size_on_disk_bytes", _whole_number),
     Field("inpainting", lambda *given: _bool(*given) or None, default=False, writes_default=True),
@@ -238,9 +217,7 @@ _IMAGE: Layout = (
 )
 _COMMON: Layout = (
     *_FIRST,
-    Field(
-        "metadata", lambda *given: _metadata(*given) or dict(_METADATA), default=_METADATA, essence=_lasting_metadata
-    ),
+    replace(_METADATA_FIELD, read=lambda *given: _metadata(*given) or dict(_METADATA)),
     _CONFIG,
     _LICENSING,
 )
@@ -249,10 +226,3 @@ _OWN: dict[Category, Layout] = {
     _C.clip: (Field("pretrained_name"),),
 }
 _TYPES: dict[Category, str] = {_C.codeformer: "CodeFormers", _C.miscellaneous: "layer_diffuse"}
-
-
-@cache
-def _layout(category: Category) -> Layout:
-    known_as = _TYPES.get(category, str(category))
-    kind = Field("", lambda *_: None, default=known_as, writes_default=True, legacy=("type",))
-    return (*_COMMON, kind, *_OWN.get(category, ()))

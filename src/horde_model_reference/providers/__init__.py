@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from horde_model_reference.domain.source_ids import (
-    ANY_SOURCE,
-    HORDE_SOURCE_ID,
-    RESERVED_SOURCE_IDS,
-    SourceSelector,
-    normalize_source_selector,
-)
+from horde_model_reference.domain.source_ids import ANY_SOURCE, HORDE_SOURCE_ID, SourceSelector
 from horde_model_reference.providers.base import ModelProvider
 from horde_model_reference.providers.registry import ModelProviderRegistry
 from horde_model_reference.providers.static_provider import StaticModelProvider
 
-__all__ = ["ANY_SOURCE", "HORDE_SOURCE_ID", "RESERVED_SOURCE_IDS", "ModelProvider", "ModelProviderRegistry"]
-__all__ += ["SourceSelector", "StaticModelProvider", "normalize_source_selector"]
+__all__ = ["ANY_SOURCE", "HORDE_SOURCE_ID", "ModelProvider", "ModelProviderRegistry", "SourceSelector"]
+__all__ += ["StaticModelProvider"]

@@ -31,10 +31,7 @@ class ModelProvider(ABC):
 
     @abstractmethod
     def fetch_category(self, category: str, *, force_refresh: bool = False) -> Mapping[str, GenericModelRecord] | None:
-        """Name -> record, each of the category's record class; `None` where it has nothing to say now.
-
-        With `force_refresh` it asks its own source again, whatever it remembers.
-        """
+        """Name -> record of the category's class; `None`: nothing to say now. `force_refresh`: ask the source again."""
 
     def serves_category(self, category: str) -> bool:
         """Whether it is worth asking for that category."""

@@ -85,9 +85,8 @@ class ModelProviderRegistry:
         checked: dict[str, R] = {}
         for name, record in self._answer(provider, source_id, category, force_refresh).items():
             if not isinstance(record, record_type):
-                found, wanted = type(record).__name__, record_type.__name__
-                reason = f"source {source_id}: {category}/{name} is a {found}, not a {wanted}"
-                raise RuntimeError(reason)
+                kinds = f"is a {type(record).__name__}, not a {record_type.__name__}"
+                raise RuntimeError(f"source {source_id}: {category}/{name} {kinds}")
             checked[name] = record
         return checked
 

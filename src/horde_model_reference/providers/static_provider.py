@@ -37,11 +37,9 @@ class StaticModelProvider(ModelProvider):
 
     @property
     def source_id(self) -> str:
-        """The id it was given."""
         return self._source_id
 
     def provided_categories(self) -> set[str]:
-        """The categories it was given records of."""
         return set(self._records)
 
     def fetch_category(self, category: str, *, force_refresh: bool = False) -> dict[str, GenericModelRecord] | None:  # noqa: ARG002

@@ -4,46 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.events import Entry, Event, Kind
 from horde_model_reference.domain.metadata import CategoryMetadata
 from horde_model_reference.domain.snapshots import Snapshot
 
-__all__ = ["Store", "UnitOfWork"]
+if TYPE_CHECKING:
+    from horde_model_reference.stores.unit import UnitOfWork
 
-
-class UnitOfWork(Protocol):
-    """Changes that commit together or not at all. Nobody sees them before the commit, and then all at once."""
-
-    def entry(self, category: Category, name: str, *, kind: Kind = Kind.RECORD) -> Entry | None:
-        """The record as this unit of work sees it."""
-
-    def entries(self, category: Category, *, kind: Kind = Kind.RECORD) -> dict[str, Entry]:
-        """All of a category, in order; read at once, so that many `put`s cost no query each."""
-
-    def put(
-        self,
-        category: Category,
-        name: str,
-        document: str,
-        *,
-        origin: str | None = None,
-        expected: int | None = None,
-        note: str = "",
-        kind: Kind = Kind.RECORD,
-    ) -> Event | None:
-        """Create or update a record: `document` is compact JSON in valid UTF-8. None where nothing would change.
-
-        `expected` is the revision at which the record was read (0 for "there was none"); raises `WriteConflict` where
-        it has moved since, and `MalformedInput` for a name or note that cannot be stored.
-        """
-
-    def delete(
-        self, category: Category, name: str, *, expected: int | None = None, note: str = "", kind: Kind = Kind.RECORD
-    ) -> Event | None:
-        """Delete a record; None where there is none."""
+__all__ = ["Store"]
 
 
 class Store(Protocol):
@@ -65,8 +36,8 @@ class Store(Protocol):
         Raises `RevisionUnknown` for a revision that is not there.
         """
 
-    def entries(self, category: Category, *, kind: Kind = Kind.RECORD) -> dict[str, Entry]:
-        """The rows behind a snapshot, with their origins, in order."""
+    def entries(self, category: Category, *, kind: Kind = Kind.RECORD, at: int | None = None) -> dict[str, Entry]:
+        """The rows behind a snapshot, with their origins, in order. Raises `RevisionUnknown`."""
 
     def counts(self) -> dict[Category, int]:
         """How many records each category has; categories without any are left out."""

@@ -10,13 +10,13 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, Engine, RowMapping, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, func, select
 
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.events import Entry, Event, Kind, Operation, Replay, chain_faults
@@ -25,14 +25,14 @@ from horde_model_reference.domain.snapshots import Snapshot, join_documents
 from horde_model_reference.errors import RevisionUnknown, StoreCorrupt, StoreTooNew, StoreUnavailable
 from horde_model_reference.stores.dialects import close_inherited, dialect_for
 from horde_model_reference.stores.schema import EVENTS, RECORDS, SCHEMA_VERSION, migrate, stored_version
-from horde_model_reference.stores.unit import SqlUnitOfWork
+from horde_model_reference.stores.unit import UnitOfWork
 
 __all__ = ["SqlStore"]
 
 _PORTION = 1_000
 _NEWEST_POSSIBLE = 2**63 - 1
 _HEAD = select(func.max(EVENTS.c.revision))
-_ENTRY = (RECORDS.c.name, RECORDS.c.position, RECORDS.c.revision, RECORDS.c.document, RECORDS.c.origin)
+_ENTRY = ("name", *(field.name for field in fields(Entry)))
 
 
 class SqlStore:
@@ -51,7 +51,7 @@ class SqlStore:
 
     def head(self) -> int:
         with self._transaction() as connection:
-            return connection.scalar(_HEAD) or 0
+            return _head(connection)
 
     def revision_at(self, time_ms: int) -> int:
         with self._transaction() as connection:
@@ -59,19 +59,24 @@ class SqlStore:
 
     def snapshot(self, category: Category, *, at: int | None = None, known: Snapshot | None = None) -> Snapshot:
         with self._transaction() as connection:
-            head = connection.scalar(_HEAD) or 0
-            if at is not None and not 0 <= at <= head:
-                raise RevisionUnknown(at, head)
+            head = _head(connection, at)
             if at is None and known is not None and _unchanged(connection, category, known, head):
                 return known.still_current(head)
-            rows = _stream(connection, _records_of(category) if at is None else _records_at(category, at))
+            rows = _stream(connection, _records(("name", "document"), Kind.RECORD, category, at))
             body = join_documents((to_json(row.name), row.document.encode()) for row in rows)
         return Snapshot(category, body, head if at is None else at, source=self.url)
 
-    def entries(self, category: Category, *, kind: Kind = Kind.RECORD) -> dict[str, Entry]:
-        mine = select(*_ENTRY).where(RECORDS.c.kind == kind, RECORDS.c.category == category)
+    def entries(self, category: Category, *, kind: Kind = Kind.RECORD, at: int | None = None) -> dict[str, Entry]:
         with self._transaction() as connection:
-            return {name: Entry(*facts) for name, *facts in connection.execute(mine.order_by(RECORDS.c.position))}
+            if at is not None and at == _head(connection, at):
+                at = None  # the present is cheaper to read
+            found = connection.execute(_records(_ENTRY, kind, category, at))
+            entries = {name: Entry(*facts) for name, *facts in found}
+            if at is None:
+                return entries
+            told = _records(("name", "position", "origin"), kind, category, at, EVENTS.c.origin.is_not(None))
+            origins = {(name, position): origin for name, position, origin in connection.execute(told)}
+        return {name: replace(entry, origin=origins.get((name, entry.position))) for name, entry in entries.items()}
 
     def counts(self) -> dict[Category, int]:
         query = select(RECORDS.c.category, func.count()).where(RECORDS.c.kind == Kind.RECORD)
@@ -93,14 +98,13 @@ class SqlStore:
         return CategoryMetadata.of(category, history, models=models, backend=type(self).__name__)
 
     def events(self, *, since: int = 0, category: Category | None = None, limit: int | None = None) -> Iterator[Event]:
-        since, left = min(since, _NEWEST_POSSIBLE), limit
-        while left is None or left > 0:
-            portion = self._portion(since, category, _PORTION if left is None else min(left, _PORTION))
+        since, left = min(since, _NEWEST_POSSIBLE), _NEWEST_POSSIBLE if limit is None else limit
+        while left > 0:
+            portion = self._portion(since, category, min(left, _PORTION))
             yield from portion
             if len(portion) < _PORTION:
                 return
-            since = portion[-1].revision
-            left = None if left is None else left - len(portion)
+            since, left = portion[-1].revision, left - _PORTION
 
     def _portion(self, since: int, category: Category | None, size: int) -> list[Event]:
         query = select(EVENTS).where(EVENTS.c.revision > since).order_by(EVENTS.c.revision).limit(size)
@@ -116,14 +120,14 @@ class SqlStore:
             raise StoreCorrupt(self.url, f"event {row['revision']} is not what was written: {error}") from error
 
     @contextmanager
-    def begin(self, *, actor: str, at_ms: int | None = None) -> Iterator[SqlUnitOfWork]:
+    def begin(self, *, actor: str, at_ms: int | None = None) -> Iterator[UnitOfWork]:
         # Writers of one process queue here, not at the database: there they would sleep, and each hold a connection.
         turn = self._turn
         if not turn.acquire(timeout=self._dialect.timeout):
             raise StoreUnavailable(self.url, "another write of this process has not ended for too long; try again")
         try:
             with self._transaction(writes=True) as connection:
-                unit = SqlUnitOfWork(connection, self.url, actor=actor, at=_now_ms() if at_ms is None else at_ms)
+                unit = UnitOfWork(connection, self.url, actor=actor, at=_now_ms() if at_ms is None else at_ms)
                 yield unit
                 unit.flush()
         finally:
@@ -192,6 +196,14 @@ def _stream(connection: Connection, query: Select[Any]) -> Iterator[Any]:
     return iter(connection.execute(query, execution_options={"yield_per": _PORTION}))
 
 
+def _head(connection: Connection, at: int | None = None) -> int:
+    """The newest revision. Raises `RevisionUnknown` where `at` is none of those up to it."""
+    head: int = connection.scalar(_HEAD) or 0
+    if at is not None and not 0 <= at <= head:
+        raise RevisionUnknown(at, head)
+    return head
+
+
 def _unchanged(connection: Connection, category: Category, known: Snapshot, head: int) -> bool:
     if known.revision is None or known.revision > head:
         return False
@@ -199,22 +211,23 @@ def _unchanged(connection: Connection, category: Category, known: Snapshot, head
     return known.revision == head or connection.scalar(select(EVENTS.c.revision).where(*later).limit(1)) is None
 
 
-def _records_of(category: Category) -> Select[Any]:
-    mine = (RECORDS.c.kind == Kind.RECORD, RECORDS.c.category == category)
-    return select(RECORDS.c.name, RECORDS.c.document).where(*mine).order_by(RECORDS.c.position)
-
-
-def _records_at(category: Category, revision: int) -> Select[Any]:
-    mine = (EVENTS.c.kind == Kind.RECORD, EVENTS.c.category == category, EVENTS.c.revision <= revision)
-    last = select(func.max(EVENTS.c.revision)).where(*mine).group_by(EVENTS.c.name)
-    query = select(EVENTS.c.name, EVENTS.c.document).where(EVENTS.c.revision.in_(last), EVENTS.c.document.is_not(None))
-    return query.order_by(EVENTS.c.position)
+def _records(
+    columns: Sequence[str], kind: Kind, category: Category, at: int | None, *which: ColumnElement[bool]
+) -> Select[Any]:
+    """Those columns of the records, in order: as they are; or of each its last event up to `at`, among `which`."""
+    table = RECORDS if at is None else EVENTS
+    mine = [table.c.kind == kind, table.c.category == category]
+    if at is not None:
+        last = select(func.max(EVENTS.c.revision)).where(*mine, EVENTS.c.revision <= at, *which)
+        mine = [EVENTS.c.revision.in_(last.group_by(EVENTS.c.name)), EVENTS.c.document.is_not(None)]
+    return select(*(table.c[name] for name in columns)).where(*mine).order_by(table.c.position)
 
 
 def _differences(connection: Connection, told: Mapping[tuple[Kind, str, str], Entry]) -> Iterator[tuple[int, str]]:
     """Where the records are not what the log tells; read at the same moment as the log."""
     missing = dict(told)
-    for kind, category, name, *facts in _stream(connection, select(RECORDS.c.kind, RECORDS.c.category, *_ENTRY)):
+    columns = [RECORDS.c[name] for name in ("kind", "category", *_ENTRY)]
+    for kind, category, name, *facts in _stream(connection, select(*columns)):
         held, entry = Entry(*facts), missing.pop((kind, category, name), None)
         if entry is None:
             yield held.revision, f"{category}/{name} is among the records, but no event put it there"
