@@ -120,12 +120,14 @@ def within(flow: Flow[T], seconds: float) -> Flow[T]:
 
     No request may use more than three fifths of what is left, so that something is left for who is asked next.
     """
-    ends = time.monotonic() + seconds
+    return (yield from _until(flow, time.monotonic() + seconds, seconds))
 
+
+def _until(flow: Flow[T], ends: float, seconds: float) -> Flow[T]:
     def cut(effect: Effect) -> Effect:
         left = ends - time.monotonic()
         if isinstance(effect, All):
-            return All([within(part, max(left, 0.0)) for part in effect.flows])
+            return All([_until(part, ends, seconds) for part in effect.flows])
         if left <= 0 and isinstance(effect, Fetch | Pause):
             raise SourceUnavailable("the network", f"no answer within {seconds:g} s")
         if isinstance(effect, Fetch):

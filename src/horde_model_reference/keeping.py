@@ -14,7 +14,7 @@ from horde_model_reference.forks import ForkLock
 __all__ = ["Keeper"]
 
 _log = logger("keeping")
-_SHORTEST_PAUSE, _PAUSE_AFTER_FAULT = 0.02, 60.0
+_SHORTEST_PAUSE, _PAUSE_AFTER_FAULT = 0.05, 60.0
 
 
 class Keeper:

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from horde_model_reference._log import logger
 from horde_model_reference.domain.categories import Category, find_category, get_all_registered_categories
@@ -29,7 +29,7 @@ from horde_model_reference.errors import (
     UnknownCategory,
 )
 from horde_model_reference.flow import Call, Flow, Network, run, run_async, within
-from horde_model_reference.forks import no_fork
+from horde_model_reference.forks import ForkLock, no_fork
 from horde_model_reference.formats.json_codec import decode_object, encode
 from horde_model_reference.keeping import Keeper
 from horde_model_reference.single_flight import SingleFlight
@@ -73,12 +73,12 @@ class _Held:
             raise ModelNotFound(name, self.snapshot.category, tuple(get_close_matches(name, self.records, n=3)))
         return found
 
-    def status(self, category: Category, max_age: float) -> CategoryStatus:
+    def status(self, category: Category, longest: float) -> CategoryStatus:
         age = max(0.0, time.time() - self.snapshot.checked)
         return CategoryStatus(
             *(category, len(self.records), self.snapshot.source, self.snapshot.revision, age, self.fault),
             tuple(self.findings),
-            stale=bool(self.fault) or age > 2 * max_age + 1,
+            stale=bool(self.fault) or age > longest,
             next_attempt=max(0.0, self.good_until - _now()),
         )
 
@@ -102,6 +102,10 @@ class CategoryStatus:
     set_aside: tuple[Finding, ...]
     stale: bool = False
     next_attempt: float = 0.0
+
+
+_Ends: TypeAlias = "dict[Category, _Held | SourceUnavailable]"
+"""How a load ended, by category."""
 
 
 class Reference:
@@ -131,9 +135,11 @@ class Reference:
         self._patience, self._follow = patience, follow
         self._keeper = Keeper(self.renew) if behind else None
         self._memory: dict[Category, _Held] = {}
-        self._refusals: dict[Category, tuple[float, str]] = {}
+        """Replaced whole under the lock, so that who goes through it sees one moment."""
+        self._lock = ForkLock()
+        self._refusals: dict[Category, tuple[float, SourceUnavailable]] = {}
         """Until when what cannot be had is not asked for again, which only a keeper heeds, and why it cannot."""
-        self._flights: SingleFlight[dict[Category, _Held | str]] = SingleFlight()
+        self._flights: SingleFlight[_Ends] = SingleFlight()
         self._watchers = Watchers()
         self._degraded = False
         self._era = 0
@@ -200,7 +206,8 @@ class Reference:
 
     def status(self) -> list[CategoryStatus]:
         """What is held, category by category; asks nobody."""
-        return [held.status(category, self._max_age) for category, held in sorted(self._memory.items())]
+        longest = math.inf if self._keeper is None else 2 * self._max_age + 1
+        return [held.status(category, longest) for category, held in sorted(self._memory.items())]
 
     def on_change(self, callback: Callable[[ReferenceChange], object]) -> Callable[[], None]:
         """Call `callback` with each change of a category that has been read, on the thread that noticed it; gives a
@@ -220,23 +227,21 @@ class Reference:
 
     def renew(self) -> float:
         """Read again what is due, or hold the question for what changes; gives in how many seconds to call again."""
-        began = _now()
-        memory = dict(self._memory)
+        began, memory = _now(), self._memory
         due = [category for category, held in memory.items() if held.good_until <= began]
         counted = [category for category, held in memory.items() if held.snapshot.revision is not None]
         if due:
             since = time.time() - self._max_age / 2
-            ends = run(self._reading(due, self._era, since), self._network)
-            if self._follow and not any(isinstance(end, str) or end.fault for end in ends.values()):
+            run(self._reading(due, self._era, since), self._network)
+            if self._follow and not any(self._memory[category].fault for category in due):
                 return 0.0
         elif self._follow and counted:
             run(self._reading(counted, self._era, time.time(), wait=self._follow), self._network)
-            moved = any(
-                self._memory[category].snapshot.body is not memory[category].snapshot.body for category in counted
-            )
+            moved = any(self._memory[category].revision != memory[category].revision for category in counted)
             if moved or _now() - began > self._follow / 2:
                 return 0.0
-        return min((held.good_until for held in self._memory.values()), default=began + self._max_age) - _now()
+        next_due = min((held.good_until for held in self._memory.values()), default=began + self._max_age)
+        return max(_SHORTEST_AGE, next_due - _now())
 
     # -- loading: a flow decides, a driver waits --
 
@@ -255,27 +260,23 @@ class Reference:
     async def _load_async(self, category: Category, fresh: bool = False) -> _Held:
         return _one(category, await self._load_all_async(self._unless_refused(category, fresh), fresh))
 
-    def _load_all(self, wanted: list[Category], fresh: bool) -> dict[Category, _Held | str]:
+    def _load_all(self, wanted: list[Category], fresh: bool) -> _Ends:
         key, loading = self._loading(wanted, fresh)
         return self._flights.do(key, lambda: run(loading(), self._network), anew=fresh)
 
-    async def _load_all_async(self, wanted: list[Category], fresh: bool) -> dict[Category, _Held | str]:
+    async def _load_all_async(self, wanted: list[Category], fresh: bool) -> _Ends:
         key, loading = self._loading(wanted, fresh)
         return await self._flights.do_async(key, lambda: run_async(loading(), self._network), anew=fresh)
 
-    def _loading(
-        self, wanted: list[Category], fresh: bool
-    ) -> tuple[object, Callable[[], Flow[dict[Category, _Held | str]]]]:
+    def _loading(self, wanted: list[Category], fresh: bool) -> tuple[object, Callable[[], Flow[_Ends]]]:
         era, since = self._era, time.time() if fresh else -math.inf
         return (frozenset(wanted), era), lambda: within(self._reading(wanted, era, since), self._patience)
 
-    def _reading(
-        self, wanted: list[Category], era: int, since: float, *, wait: float = 0.0
-    ) -> Flow[dict[Category, _Held | str]]:
+    def _reading(self, wanted: list[Category], era: int, since: float, *, wait: float = 0.0) -> Flow[_Ends]:
         before = {category: self._memory.get(category) for category in wanted}
         known = {category: held.snapshot if held else None for category, held in before.items()}
         found = yield from self._source.read(Ask(known, since, wait))
-        ends: dict[Category, _Held | str] = {}
+        ends: _Ends = {}
         for category, answer in found.items():
             held = before[category]
             if wait and held is not None and isinstance(answer, SourceUnavailable):
@@ -289,7 +290,7 @@ class Reference:
 
     def _taken(
         self, category: Category, answer: Snapshot | SourceUnavailable, before: _Held | None, era: int
-    ) -> Flow[_Held | str]:
+    ) -> Flow[_Held | SourceUnavailable]:
         try:
             if isinstance(answer, SourceUnavailable):
                 raise answer
@@ -298,15 +299,17 @@ class Reference:
             pause = getattr(refusal, "retry_after", None)
             until = _now() + (self._max_age if pause is None else pause)
             if before is None:
-                self._refusals[category] = (until, str(refusal))
-                return str(refusal)
+                error = refusal if isinstance(refusal, SourceUnavailable) else SourceUnavailable("", str(refusal))
+                self._refusals[category] = (until, error)
+                return error
             held = replace(before, good_until=until, era=era, fault=str(refusal))
-        now = self._memory.get(category)
-        if now is not None and now is not before and (now.revision, now.era) > (held.revision, era):
-            return now  # another load overtook this one; nobody shall see an earlier revision after a later one
-        self._memory[category] = held
-        if before is not None and self._watchers and held.snapshot.body is not before.snapshot.body:
-            self._watchers.tell((yield Call(partial(ReferenceChange.between, before.snapshot, held.snapshot))))
+        with self._lock:
+            now = self._memory.get(category)
+            if now is not None and now is not before and (now.revision, now.era) > (held.revision, era):
+                return now  # another load overtook this one; nobody shall see an earlier revision after a later one
+            self._memory = {**self._memory, category: held}
+        if now is not None and self._watchers and held.snapshot.body != now.snapshot.body:
+            self._watchers.tell((yield Call(partial(ReferenceChange.between, now.snapshot, held.snapshot))))
         return held
 
     def _validated(self, category: Category, snapshot: Snapshot, before: _Held | None, era: int) -> Flow[_Held]:
@@ -336,19 +339,24 @@ class Reference:
         """Nobody could be followed, which says nothing about the data: a poll will tell, soon where one may help."""
         if answer.retry_after is not None:
             held = replace(held, good_until=min(held.good_until, _now() + answer.retry_after))
-            self._memory[held.snapshot.category] = held
+            with self._lock:
+                self._memory = {**self._memory, held.snapshot.category: held}
         return held
 
-    def _tell(self, ends: dict[Category, _Held | str]) -> None:
+    def _tell(self, ends: _Ends) -> None:
         """One line where what is read becomes worse than it should be, one where it is well again."""
-        faults = [end if isinstance(end, str) else end.fault for end in ends.values()]
-        faults = [fault for fault in faults if fault]
-        if faults and not self._degraded:
+        faulty = {}
+        for end in ends.values():
+            if isinstance(end, _Held) and end.fault:
+                faulty[end.fault] = f"what {end.snapshot.source} had"
+            elif isinstance(end, SourceUnavailable) and not end.absent:
+                faulty[str(end)] = "nothing"
+        if faulty and not self._degraded:
             self._degraded = True
+            fault, source = next(iter(faulty.items()))
             # Log analysers of GPU workers look for "cache is stale".
-            told = "cache is stale, reading it again failed; going on with what there is for %d categories: %s"
-            _log.warning(told, len(faults), faults[0])
-        elif ends and not faults and self._degraded and not any(held.fault for held in self._memory.values()):
+            _log.warning("cache is stale, reading it again failed: %s; going on with %s", fault, source)
+        elif ends and not faulty and self._degraded and not any(held.fault for held in self._memory.values()):
             self._degraded = False
             _log.info("the reference is up to date again")
 
@@ -358,11 +366,11 @@ class Reference:
         except UnknownCategory as error:
             raise ReferenceUnavailable(category, str(error)) from error
         if not fresh and self._is_refused(category):
-            raise ReferenceUnavailable(category, self._refusals[category][1])
+            raise ReferenceUnavailable(category, str(self._refusals[category][1]))
         return [category]
 
     def _is_refused(self, category: Category) -> bool:
-        return self._keeper is not None and self._refusals.get(category, (0.0, ""))[0] > _now()
+        return self._keeper is not None and category in self._refusals and self._refusals[category][0] > _now()
 
     def _wanted(self, fresh: bool) -> list[Category]:
         categories = [c for c, d in get_all_registered_categories().items() if not d.managed_elsewhere]
@@ -370,15 +378,15 @@ class Reference:
         return [c for c in missing if fresh or not self._memory or not self._is_refused(c)]
 
     def _require_something(self) -> None:
-        for category, (_, reason) in self._refusals.items():
-            if not self._memory:
-                raise ReferenceUnavailable(category, reason)
+        if not self._memory and self._refusals:
+            category, (_, refusal) = next(iter(self._refusals.items()))
+            raise ReferenceUnavailable(category, str(refusal))
 
 
-def _one(category: Category, ends: dict[Category, _Held | str]) -> _Held:
+def _one(category: Category, ends: _Ends) -> _Held:
     end = ends[find_category(category)]
-    if isinstance(end, str):
-        raise ReferenceUnavailable(category, end)
+    if isinstance(end, SourceUnavailable):
+        raise ReferenceUnavailable(category, str(end))
     return end
 
 

@@ -15,6 +15,7 @@ import weakref
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ class _Line:
         self._tasks: set[asyncio.Task[None]] = set()
         self._client: httpx.AsyncClient | None = None
         self._loop = asyncio.new_event_loop()
+        self._loop.set_debug(False)  # its timings are not what a program in development mode wants to read
         self._loop.set_default_executor(_DaemonThreads())
         self._thread = threading.Thread(target=self._serve, name="horde-http", daemon=True)
         self._thread.start()
@@ -96,7 +98,8 @@ class _Line:
         return list(self._waiting)
 
     def _serve(self) -> None:
-        import_module("httpx")  # before the loop runs: it takes as long as several requests
+        with suppress(ImportError):  # whoever asks is told
+            import_module("httpx")  # before the loop runs: it takes as long as several requests
         self._loop.run_forever()
         self._loop.close()
 
@@ -127,8 +130,6 @@ class _Line:
                 future.set_result(answer)
 
     async def _send(self, request: Request, ends: float) -> Response:
-        import httpx
-
         try:
             async with asyncio.timeout_at(ends):
                 async with self._opened().stream("GET", request.url, headers=request.headers) as answer:
@@ -138,9 +139,10 @@ class _Line:
                     return Response(answer.status_code, headers, await _body(answer, request))
         except TimeoutError as error:
             raise SourceUnavailable(request.url, f"no whole answer within {request.deadline:.3g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError, zlib.error) as error:
-            # ValueError, ImportError: a proxy in the environment that httpx does not know, or has no package for.
-            raise SourceUnavailable(request.url, str(error) or type(error).__name__) from error
+        except SourceUnavailable:
+            raise
+        except Exception as error:  # a driver: what got away would leave its caller waiting for ever
+            raise SourceUnavailable(request.url, _reason(error)) from error
 
     def _opened(self) -> httpx.AsyncClient:
         import httpx
@@ -154,6 +156,14 @@ class _Line:
             client.headers.update(_HEADERS)
             self._client = client
         return self._client
+
+
+def _reason(error: BaseException) -> str:
+    """What the operating system said, below what the libraries made of it."""
+    below = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+    return (
+        _reason(below) if below is not None else getattr(error, "strerror", None) or str(error) or type(error).__name__
+    )
 
 
 class _DaemonThreads(ThreadPoolExecutor):

@@ -10,6 +10,7 @@ from functools import partial
 from horde_model_reference._log import logger
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.snapshots import Snapshot
+from horde_model_reference.forks import ForkLock
 from horde_model_reference.formats.json_codec import decode_object
 
 __all__ = ["ReferenceChange", "Watchers"]
@@ -49,33 +50,41 @@ class Watchers:
     """Who wants to hear of changes. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._callbacks: tuple[Callable[[ReferenceChange], object], ...] = ()
+        self._lock = ForkLock()
+        self._callbacks: dict[object, Callable[[ReferenceChange], object]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._callbacks)
 
     def add(self, callback: Callable[[ReferenceChange], object]) -> Callable[[], None]:
         """Call it with each change, on the thread that noticed; gives what ends that."""
-        self._callbacks = (*self._callbacks, callback)
-        return partial(self._remove, callback)
+        key = object()
+        with self._lock:
+            self._callbacks = {**self._callbacks, key: callback}
+        return partial(self._remove, key)
 
-    def _remove(self, callback: Callable[[ReferenceChange], object]) -> None:
-        self._callbacks = tuple(each for each in self._callbacks if each is not callback)
+    def _remove(self, key: object) -> None:
+        with self._lock:
+            self._callbacks = {each: callback for each, callback in self._callbacks.items() if each is not key}
 
     def tell(self, change: ReferenceChange) -> None:
         """Call everybody; what one of them raises is logged and costs the others nothing."""
-        for callback in self._callbacks:
+        for callback in self._callbacks.values():
             try:
                 callback(change)
             except Exception:  # noqa: BLE001  (somebody else's code: what it raises is not ours to know)
                 _log.exception("%r raised when it was told of a change", callback)
 
-    async def changes(self) -> AsyncIterator[ReferenceChange]:
+    def changes(self) -> AsyncIterator[ReferenceChange]:
         """Each change from now on, in the running loop."""
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[ReferenceChange]()
         remove = self.add(lambda change: loop.call_soon_threadsafe(queue.put_nowait, change))
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            remove()
+
+        async def each() -> AsyncIterator[ReferenceChange]:
+            try:
+                while True:
+                    yield await queue.get()
+            finally:
+                remove()
+
+        return each()

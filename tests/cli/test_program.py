@@ -136,12 +136,17 @@ def test_the_program_runs_as_a_module_and_reads_the_environment(tmp_path: Path) 
 
 def test_a_reader_is_told_that_its_primary_did_not_answer(tmp_path: Path) -> None:
     """Data from elsewhere is never shown as if it were fresh."""
-    nowhere = {"HORDE_MODEL_REFERENCE_PRIMARY_API_URL": "http://127.0.0.1:9/api", "HORDE_MODEL_REFERENCE_OFFLINE": "0"}
+    nowhere = {
+        "HORDE_MODEL_REFERENCE_PRIMARY_API_URL": "http://127.0.0.1:9/api",
+        "GITHUB_PROXY_URL_BASE": "http://127.0.0.1:9",
+        "HORDE_MODEL_REFERENCE_OFFLINE": "0",
+    }
     done = _run("list", "clip", "--root", tmp_path, **nowhere)
     assert done.returncode == 0
-    assert "http://127.0.0.1:9/api did not answer; this is what the starter catalogue has" in done.stderr
+    assert "cache is stale, reading it again failed: http://127.0.0.1:9/api: " in done.stderr
+    assert "going on with what the starter catalogue had" in done.stderr
     doctor = json.loads(_run("doctor", "--json", "--root", tmp_path, **nowhere).stdout)
-    assert [check["check"] for check in doctor if check["level"] == "WARN"] == ["PRIMARY"]
+    assert [check["check"] for check in doctor if check["level"] == "WARN"] == ["PRIMARY", "GitHub", "reading"]
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:

@@ -164,21 +164,13 @@ class Session:
         """The records of a category. Raises `UnknownCategory`, `ReferenceUnavailable`."""
         from horde_model_reference.domain.categories import find_category
 
-        return self.parts.reference.read(find_category(category))
+        return self.parts.reference.read(find_category(category), fresh=not self.reads_store)
 
     def all_records(self) -> dict[str, Records]:
         """Every category that could be read, in their order. Raises `ReferenceUnavailable` where none could."""
         reference = self.parts.reference
-        asyncio.run(reference.warm_async())  # all at once: a PRIMARY that does not answer costs one deadline
+        asyncio.run(reference.warm_async(fresh=not self.reads_store))
         return {category: records for category, records in reference.held().items() if records is not None}
-
-    def doubts(self) -> list[str]:
-        """What a reader of the output must know: that it did not come from where it should have."""
-        if "parts" not in vars(self) or self.reads_store or self.is_offline or not self.settings.primary_api_url:
-            return []
-        primary = self.settings.primary_api_url.rstrip("/")
-        sources = dict.fromkeys(held.source for held in self.parts.reference.status())
-        return [f"{primary} did not answer; this is what {s} has" for s in sources if not s.startswith(primary)]
 
     def close(self) -> None:
         """Give back what was opened."""

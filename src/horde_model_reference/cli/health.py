@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 import typer
 
-from horde_model_reference.cli.context import Session, require_path
+from horde_model_reference.cli.context import Session, categories, require_path
 from horde_model_reference.cli.output import Table, tell
 from horde_model_reference.cli.reading import category_rows
 from horde_model_reference.domain.findings import Finding, Severity
@@ -29,7 +30,7 @@ __all__ = ["Check", "config", "doctor", "examine", "status", "validate"]
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 _EXTRAS = {"store": ("sqlalchemy",), "postgres": ("sqlalchemy", "psycopg"), "service": ("fastapi", "uvicorn")}
-_HEARTBEAT_SECONDS = 5.0
+_HEARTBEAT_SECONDS, _CLOCK_SECONDS, _OK_STATUS = 5.0, 60.0, 200
 _Outcome: TypeAlias = tuple[str, ...]
 """Level, result and, where there is something to do, advice."""
 _Look: TypeAlias = Callable[[Session], _Outcome]
@@ -86,7 +87,11 @@ def config(
 
 
 def status(session: Session) -> None:
-    """What this installation reads: mode, data root, store, and for each category its source, revision and age."""
+    """What this installation reads: mode, data root, store, and of each category the source, revision, age and faults.
+
+    `checked_seconds`: how long ago it was last known to be current at its source. `stale`: it should be newer, and
+    `fault` says why it is not. The source is asked now; what is printed is what a reader gets.
+    """
     settings = session.settings
     facts: dict[str, object] = {"mode": "REPLICA", "data_root": str(session.data_root)}
     if session.reads_store:
@@ -98,16 +103,20 @@ def status(session: Session) -> None:
         session.all_records()
     except ReferenceUnavailable as error:
         facts["fault"] = error.reason or str(error)
-    columns = ("category", "records", "source", "revision", "changed", "age_seconds", "set_aside", "fault")
+    columns = "category records source revision changed checked_seconds stale set_aside fault".split()
     table = Table.of(category_rows(session), columns, title="Categories", once="source")
-    Table(("what", "value"), list(facts.items())).print(session.as_json, {**facts, "categories": table.as_objects()})
+    value = {**facts, "categories": category_rows(session)}
+    Table(("what", "value"), list(facts.items())).print(session.as_json, value)
     if not session.as_json:
         print()
         table.print()
 
 
 def doctor(session: Session) -> int:
-    """Check settings, extras, data root, store, mirror, network and reading. Exit code 1 where a check fails."""
+    """Check settings, extras, data root, store and mirror, or PRIMARY, GitHub and cache, and reading.
+
+    Each finding says what to do next. Exit code 1 where a check fails.
+    """
     checks = list(examine(session))
     Table(("level", "check", "result", "next"), checks).print(session.as_json)
     return int(any(check.level == FAIL for check in checks))
@@ -192,26 +201,69 @@ def _mirror(session: Session) -> _Outcome:
     return OK, f"the files in {root} are those of the store"
 
 
-def _primary(session: Session) -> _Outcome:
+def _asked(url: str, advice: str) -> _Outcome:
+    """How an address answers, and how far its clock is from ours, by which the age of what is read is told."""
+    from email.utils import parsedate_to_datetime
+
     from horde_model_reference.flow import Request
     from horde_model_reference.transport import HttpNetwork
 
+    try:
+        with closing(HttpNetwork()) as network:
+            answer = network.begin(Request(url, deadline=_HEARTBEAT_SECONDS)).result()
+    except SourceUnavailable as error:
+        return WARN, str(error), advice
+    if answer.status != _OK_STATUS:
+        return WARN, f"{url} answers {answer.status}", advice
+    date = answer.headers.get("date")
+    off = time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0
+    if abs(off) > _CLOCK_SECONDS:
+        return WARN, f"{url} answers, but the clocks differ by {off:+.0f} s", "set this machine's clock"
+    return OK, f"{url} answers"
+
+
+def _primary(session: Session) -> _Outcome:
     url = (session.settings.primary_api_url or "").rstrip("/")
     if session.is_offline or not url:
         return OK, "not asked: offline" if url else "none is set"
-    try:
-        with closing(HttpNetwork()) as network:
-            answer = network.begin(Request(f"{url}/heartbeat", deadline=_HEARTBEAT_SECONDS)).result().status
-    except SourceUnavailable as error:
-        return WARN, str(error), "check the network, or set HORDE_MODEL_REFERENCE_PRIMARY_API_URL"
-    level, advice = (OK, "") if answer == 200 else (WARN, "check the address")
-    return level, f"{url}/heartbeat answers {answer}", advice
+    level, result, *advice = _asked(f"{url}/heartbeat", "check HORDE_MODEL_REFERENCE_PRIMARY_API_URL")
+    if level != OK:
+        return level, result, *advice
+    feed, *_ = _asked(f"{url}/model_references/v2/changes?since=0&limit=1", "")
+    polled = f"polled every {session.settings.cache_ttl_seconds} s"
+    return OK, f"{result}; {'followed' if feed == OK and session.settings.follow_changes else polled}"
+
+
+def _github(session: Session) -> _Outcome:
+    settings = session.settings
+    if session.is_offline or not settings.enable_github_fallback:
+        return OK, "not asked: offline" if session.is_offline else "turned off by ENABLE_GITHUB_FALLBACK"
+    return _asked(settings.image_github_repo.url_base_only + "clip.json", "reads fall back to the cache then")
+
+
+def _cache(session: Session) -> _Outcome:
+    from horde_model_reference.domain.snapshots import Snapshot
+    from horde_model_reference.flow import NoNetwork, run
+    from horde_model_reference.sources.base import Ask
+    from horde_model_reference.sources.folder import FolderSource
+
+    found = run(FolderSource(session.data_root).read(Ask(dict.fromkeys(categories()))), NoNetwork()).values()
+    damaged = [str(each) for each in found if isinstance(each, SourceUnavailable) and not each.absent]
+    copies = [each for each in found if isinstance(each, Snapshot)]
+    if damaged:
+        return WARN, "; ".join(damaged), "delete the file: it is fetched again"
+    if not copies:
+        return OK, "empty; the first read fills it"
+    oldest = max(time.time() - copy.checked for copy in copies)
+    return OK, f"{len(copies)} categories, known to be current {oldest:.0f} s ago at the latest"
 
 
 def _reading(session: Session) -> _Outcome:
     records = sum(map(len, session.all_records().values()))
     held = session.parts.reference.status()
     aside = sum(len(each.set_aside) for each in held)
+    if faults := dict.fromkeys(each.fault for each in held if each.fault):
+        return WARN, f"{records} records; {'; '.join(faults)}", "what is read is older than it should be: see above"
     if aside:
         return WARN, f"{records} records, {aside} set aside", "`hmr validate` says why"
     if not records:
@@ -225,4 +277,10 @@ _CHECKS: tuple[tuple[str, _Look], ...] = (
     ("store", _store),
 )
 _CHECKS_OF_A_STORE = (*_CHECKS, ("chain", _chain), ("mirror", _mirror), ("reading", _reading))
-_CHECKS_OF_A_REPLICA = (*_CHECKS, ("PRIMARY", _primary), ("reading", _reading))
+_CHECKS_OF_A_REPLICA = (
+    *_CHECKS,
+    ("cache", _cache),
+    ("PRIMARY", _primary),
+    ("GitHub", _github),
+    ("reading", _reading),
+)

@@ -129,8 +129,6 @@ def _code_of(session: Session, command: Callable[[], int | None]) -> int:
     try:
         code = command() or 0
         sys.stdout.flush()
-        for doubt in session.doubts():
-            tell(f"hmr: {doubt}")
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
     except KeyboardInterrupt:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from horde_model_reference.domain.query import ModelQuery
     from horde_model_reference.domain.records import GenericModelRecord
     from horde_model_reference.domain.validation import Records
+    from horde_model_reference.reference import CategoryStatus
 
 __all__ = ["category_rows", "list_", "query", "show", "stats"]
 
@@ -36,8 +37,11 @@ _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 _BEST = ("name", "baseline", "controlnet_style", "style", "parameters_count", "nsfw", "version", "size_on_disk_bytes")
 _COUNTED = ("baseline", "style", "controlnet_style", "nsfw", "inpainting", "quantization", "tags")
 _TOP = 12
-_FACTS = "category domain purpose records source revision set_aside fault changed age_seconds".split()
-_NOT_READ = (0, None, None, 0, "cannot be had")
+_FACTS = """
+    category domain purpose records source revision set_aside fault stale checked_seconds next_attempt_seconds
+    changed age_seconds
+""".split()
+_NOT_READ = (0, None, None, 0, "cannot be had", True, None, None)
 
 Limit = Annotated[int | None, typer.Option(min=1, help="At most that many.")]
 Offset = Annotated[int, typer.Option(min=0, help="Without the first so many.")]
@@ -147,10 +151,15 @@ def category_rows(session: Session) -> list[dict[str, object]]:
     held, now, rows = {each.category: each for each in session.parts.reference.status()}, time.time(), []
     for category, kind in categories().items():
         each, moved = held.get(category), session.parts.last_updated(category)
-        read = (each.records, each.source, each.revision, len(each.set_aside), each.fault) if each else _NOT_READ
+        read = _read(each) if each else _NOT_READ
         when = (at_time(moved * 1000), int(now - moved)) if moved else (None, None)
         rows.append(dict(zip(_FACTS, (category, kind.domain, kind.purpose, *read, *when), strict=True)))
     return rows
+
+
+def _read(each: CategoryStatus) -> tuple[object, ...]:
+    times = (round(each.age, 1), round(each.next_attempt, 1))
+    return (each.records, each.source, each.revision, len(each.set_aside), each.fault, each.stale, *times)
 
 
 def _document(session: Session, category: str, name: str, at: str, legacy: bool) -> JsonObject:
@@ -160,7 +169,7 @@ def _document(session: Session, category: str, name: str, at: str, legacy: bool)
     if at or (legacy and session.reads_store):
         entries = session.store().entries(find_category(category), at=session.revision(at or "head"))
     else:
-        documents = session.parts.reference.raw(category)
+        documents = session.parts.reference.raw(category, fresh=not session.reads_store)
         entries = {key: Entry(0, 0, encode(document).decode()) for key, document in documents.items()}
     if name not in entries:
         folded = {each.casefold(): each for each in entries}

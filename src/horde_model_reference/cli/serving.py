@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -25,11 +25,14 @@ from horde_model_reference.cli.storing import import_, log
 from horde_model_reference.errors import MissingExtra, SourceUnavailable
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from uvicorn import Server
 
 __all__ = ["demo", "serve"]
 
 _DEADLINE_SECONDS = 30.0
+_KEPT_SECONDS = 75
+"""Longer than replicas keep a connection between two polls, so that they end it and not we."""
 _PREFIX = "HORDE_MODEL_REFERENCE_"
 _LOCAL = "127.0.0.1"
 _ENDS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
@@ -109,7 +112,8 @@ def _server(session: Session, host: str, port: int, log_level: str) -> Server:
     session.takes_over = True
     if not session.store(create=True).head():
         tell("hmr: the store is empty; `hmr import --starter` fills it with the catalogue of the package")
-    return Server(Config(create_app(session.parts, session.settings), host, port, log_level=log_level))
+    app = create_app(session.parts, session.settings)
+    return Server(Config(app, host, port, log_level=log_level, server_header=False, timeout_keep_alive=_KEPT_SECONDS))
 
 
 def _require_free(host: str, port: int) -> None:
@@ -127,6 +131,7 @@ def _require_free(host: str, port: int) -> None:
 def _served(session: Session, port: int) -> Iterator[str]:
     """The address of the store over HTTP, served from a thread of this process as long as the block runs."""
     server = _server(session, _LOCAL, port, "warning")
+    app = cast("FastAPI", server.config.app)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while thread.is_alive() and not server.started:
@@ -137,6 +142,7 @@ def _served(session: Session, port: int) -> Iterator[str]:
         yield f"http://{_LOCAL}:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
+        app.state.feed.bell.close()  # on a thread no signal tells it
         thread.join(_DEADLINE_SECONDS)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -44,8 +44,11 @@ class _Note:
         """Whether the file holds this very body: a tag of the same source says so."""
         return self.source == snapshot.source and self.tag is not None and self.tag == snapshot.tag
 
-    def is_later_than(self, snapshot: Snapshot) -> bool:
-        return self.source == snapshot.source and (self.revision or 0) > (snapshot.revision or 0)
+    def is_better_than(self, snapshot: Snapshot) -> bool:
+        """Whether the file must stay: it is later, or the snapshot only stands in for what it holds."""
+        if self.source != snapshot.source:
+            return bool(snapshot.instead)
+        return (self.revision or 0) > (snapshot.revision or 0)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class FolderSource:
             if known is not None and known.source == self.name and known.tag == tag:
                 return known
             if known is not None and note is not None and note.is_of(known):
-                return _labelled(known, note)
+                return _labelled(replace(known, instead=""), note)
             data = read_bounded(path)
             body, fault = _readable(data, str(path))
             body = known.body if known is not None and known.body == body else body
@@ -105,21 +108,21 @@ class FolderSource:
         before = dict(notes)
         for category, snapshot in found.items():
             note = notes.get(category)
-            if isinstance(snapshot, Snapshot) and not (note is not None and note.is_later_than(snapshot)):
+            if isinstance(snapshot, Snapshot) and not (note is not None and note.is_better_than(snapshot)):
                 notes[category] = self._kept(snapshot, note)
         if notes != before:
             write_atomically(self.root / _NOTES, encode_pretty({name: asdict(note) for name, note in notes.items()}))
 
     def _kept(self, snapshot: Snapshot, note: _Note | None) -> _Note:
         path = self.path_of(snapshot.category)
-        if note is not None and note.is_of(snapshot) and path.is_file():
-            digest = note.sha256
-        else:
+        there = _digest(path)
+        if note is None or there != note.sha256 or not note.is_of(snapshot):
             data = encode_pretty(decode(snapshot.body))
             digest = hashlib.sha256(data).hexdigest()
-            if note is None or note.sha256 != digest or not path.is_file():
+            if digest != there:
                 write_atomically(path, data)
-        return _Note(snapshot.source, snapshot.revision, snapshot.tag, snapshot.checked or time.time(), digest)
+            there = digest
+        return _Note(snapshot.source, snapshot.revision, snapshot.tag, snapshot.checked or time.time(), there)
 
     def _notes(self) -> dict[str, _Note]:
         try:
@@ -128,6 +131,13 @@ class FolderSource:
                 return _reader().validate_json(data)
         except (OSError, MalformedInput, ValidationError):
             return {}  # none yet, or damaged: the files are read all the same
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(read_bounded(path)).hexdigest()
+    except (OSError, MalformedInput):
+        return ""
 
 
 @lru_cache(maxsize=1)

@@ -10,8 +10,9 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from urllib.parse import quote
 
+from horde_model_reference._log import logger
 from horde_model_reference.domain.categories import Category, get_category_descriptor
-from horde_model_reference.domain.findings import JsonObject, JsonValue
+from horde_model_reference.domain.findings import JsonObject, JsonValue, Severity
 from horde_model_reference.domain.snapshots import Delta, Snapshot, content_etag
 from horde_model_reference.errors import MalformedInput, SourceUnavailable, UnknownCategory
 from horde_model_reference.flow import All, Call, Fetch, Flow, Request, Response
@@ -20,9 +21,13 @@ from horde_model_reference.sources.base import Ask, Found, require_ours
 
 __all__ = ["GitHubSource", "PrimarySource"]
 
+_log = logger("sources")
 _OK, _NO_CONTENT, _NOT_MODIFIED = 200, 204, 304
 _ABSENT = (404, 410, 422)
 """What a PRIMARY says of a category it does not have, an older one also of a route it does not have."""
+_RECORD_AFTER: dict[str, type] = {"create": dict, "update": dict, "delete": type(None)}
+_BUSY = (429, 503)
+"""What holds for everything that could be asked of it now."""
 _REVISION = re.compile(r"[0-9]{1,18}\Z")
 _HOLDS_LOST, _WITHOUT_SECONDS = 3, 600.0
 
@@ -58,7 +63,7 @@ class PrimarySource:
             for category, known in ask.without(found).wanted.items():
                 found[category] = yield from self._whole(category, known)
         except SourceUnavailable as refusal:  # nobody there: the others need not be asked for
-            return ask.without(found).refused(refusal) | found
+            return ask.without(found).refused(_said_by(self.name, refusal)) | found
         return found
 
     # -- one category, whole --
@@ -71,17 +76,19 @@ class PrimarySource:
         mine = known if known is not None and known.source == self.name else None
         url = self._url(quote(category, safe=""))
         response: Response = yield Fetch(_request(url, mine, self.deadline, self.max_bytes))
+        self._has_answered |= mine is not None or response.status == _OK
         if response.status in _ABSENT:
             # The first answer it gives being this, the address is wrong rather than the category missing.
             return SourceUnavailable(self.name, f"answered {response.status} for {url}", absent=self._has_answered)
         if response.status == _NOT_MODIFIED and mine is not None:
-            return mine.still_current(_revision(response) or mine.revision)
+            return mine.still_current(_later(mine.revision, _revision(response)))
+        if response.status not in (_OK, *_BUSY):
+            return SourceUnavailable(self.name, f"answered {response.status}")
         _require(self.name, response, _OK)
         try:
             body: bytes = yield Call(lambda: encode(decode_object(response.body, where=category)))
         except MalformedInput as error:
             return SourceUnavailable(self.name, f"answered something else than records: {error}")
-        self._has_answered = True
         return Snapshot(category, body, _revision(response), source=self.name, tag=_tag(response))
 
     # -- all categories, by what changed --
@@ -109,7 +116,8 @@ class PrimarySource:
             if self._holds_lost >= _HOLDS_LOST:
                 self._holds_lost, self._no_hold_until = 0, now + _WITHOUT_SECONDS
             raise
-        self._holds_lost = 0
+        self._holds_lost = 0 if ask.wait else self._holds_lost
+        self._has_answered = True
         found: Found = yield Call(partial(_applied, mine, since, response))
         return found
 
@@ -120,7 +128,8 @@ class PrimarySource:
 def _applied(known: Mapping[Category, Snapshot], since: int, response: Response) -> Found:
     """The snapshots after the changes; nothing where the answer is no feed of ours, or too long to be worth it."""
     if response.status == _NO_CONTENT:
-        return {category: snapshot.still_current(_revision(response) or since) for category, snapshot in known.items()}
+        now = _revision(response)
+        return {category: each.still_current(_later(each.revision, now)) for category, each in known.items()}
     try:
         answer = decode_object(response.body)
         revision, changes = answer.get("revision"), answer.get("changes")
@@ -142,18 +151,19 @@ def _patched(snapshot: Snapshot, changes: list[JsonValue], revision: int) -> Sna
     for change in changes:
         if not isinstance(change, dict):
             raise _NoChangeError
-        name, record, at = change.get("name"), change.get("record"), change.get("revision")
-        if not isinstance(name, str) or type(at) is not int or not isinstance(record, dict | None):
+        name, record, at, operation = (change.get(key) for key in ("name", "record", "revision", "operation"))
+        kind = _RECORD_AFTER.get(str(operation))
+        if not isinstance(name, str) or type(at) is not int or kind is None or not isinstance(record, kind):
             raise _NoChangeError
         if change.get("category") != snapshot.category or at <= (snapshot.revision or 0):
             continue
-        if record is None or change.get("operation") == "create":
+        if operation in ("delete", "create"):
             records.pop(name, None)
             gone.add(name)
         if record is not None:
             records[name] = record
     if not (records or gone):
-        return snapshot.still_current(revision)
+        return snapshot.still_current(_later(snapshot.revision, revision))
     kept = {name: document for name, document in decode_object(snapshot.body).items() if name not in gone}
     body, delta = encode(kept | records), Delta(snapshot.body, frozenset(gone), records)
     return Snapshot(snapshot.category, body, revision, source=snapshot.source, tag=content_etag(body), delta=delta)
@@ -188,7 +198,7 @@ class GitHubSource:
             _require(self.name, response, _OK)
             body: bytes = yield Call(partial(_converted, category, response.body, url))
         except SourceUnavailable as refusal:
-            return refusal
+            return _said_by(self.name, refusal)
         except (MalformedInput, UnknownCategory) as error:
             return SourceUnavailable(self.name, f"published something else than records: {error}")
         return Snapshot(category, body, source=self.name, tag=_tag(response))
@@ -199,9 +209,19 @@ def _converted(category: Category, data: bytes, where: str) -> bytes:
     from horde_model_reference.formats.wire import wire_document
 
     form = legacy_format(category)
-    entries, _ = form.read(data, where=where)
-    documents = {name: form.to_v2(category, name, entry)[0] for name, entry in entries.items()}
-    return encode({name: wire_document(category, each) for name, each in documents.items() if each is not None})
+    entries, findings = form.read(data, where=where)
+    documents: JsonObject = {}
+    for name, entry in entries.items():
+        document, found = form.to_v2(category, name, entry)
+        findings += found
+        if document is not None:
+            documents[name] = wire_document(category, document)
+    wrong = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if wrong and not documents:
+        raise MalformedInput(str(wrong[0]), where=where)
+    if wrong:
+        _log.warning("GitHub: %d entries of %s cannot be read; %s", len(wrong), category, wrong[0])
+    return encode(documents)
 
 
 # -- HTTP --
@@ -221,6 +241,11 @@ def _require(source: str, response: Response, *statuses: int) -> None:
         raise SourceUnavailable(source, f"answered {response.status}", retry_after=pause)
 
 
+def _said_by(source: str, refusal: SourceUnavailable) -> SourceUnavailable:
+    """The refusal of one request as that of the source: the same for all that it was asked for."""
+    return SourceUnavailable(source, refusal.reason, retry_after=refusal.retry_after)
+
+
 def _seconds(retry_after: str) -> float | None:
     if _REVISION.match(retry_after):
         return float(retry_after)
@@ -233,6 +258,10 @@ def _seconds(retry_after: str) -> float | None:
 def _tag(response: Response) -> str | None:
     tag = response.headers.get("etag") or response.headers.get("last-modified") or ""
     return tag if tag.isascii() and tag.isprintable() and tag else None  # what cannot be sent back is of no use
+
+
+def _later(known: int | None, told: int | None) -> int | None:
+    return max(known, told) if known is not None and told is not None else known or told
 
 
 def _revision(response: Response) -> int | None:

@@ -129,10 +129,10 @@ class Checked:
             return f"answered no record of {answer.category} that can be read"
         if known is None or known.source == StarterSource.name:
             return ""
-        now, before = answer.revision or 0, known.revision or 0
-        if answer.source == known.source and now < before:
+        now, before = answer.revision, known.revision or 0
+        if answer.source == known.source and now is not None and now < before:
             return f"is at revision {now}, behind {before} that it gave before"
-        if now > before:  # somebody counted what happened in between
+        if now is not None and now > before:  # somebody counted what happened in between
             return ""
         names = decode_object(known.body, where=known.category).keys()
         lost = len(names - documents.keys())

@@ -51,7 +51,6 @@ class Remembered:
         return self.source.name
 
     def read(self, ask: Ask) -> Flow[Found]:
-        yield from self._save()
         if ask.wait:
             return (yield from self._follow(ask))
         before = self.folder.stamp()
@@ -63,6 +62,7 @@ class Remembered:
         return found
 
     def _fetch(self, ask: Ask, copies: Found, before: int) -> Flow[Found]:
+        yield from self._save()
         release = yield from self._turn(_FETCH, self.patience)
         try:
             if self.folder.stamp() != before:  # who had the turn before may have brought it
@@ -79,6 +79,7 @@ class Remembered:
         return found
 
     def _follow(self, ask: Ask) -> Flow[Found]:
+        yield from self._save()
         release = yield from self._turn(_FOLLOW, 0.0)
         if release is None:
             return (yield from self._watch(ask))
@@ -102,14 +103,16 @@ class Remembered:
 
     def _watch(self, ask: Ask) -> Flow[Found]:
         """Another process holds the question; it writes here what it hears."""
-        ends, before = time.monotonic() + ask.wait, self.folder.stamp()
-        found: Found = {}
-        while time.monotonic() < ends and not _has_news(ask, found):
+        ends, seen = time.monotonic() + ask.wait, -1
+        found = ask.refused(SourceUnavailable(self.name, "who follows it has heard nothing", absent=True))
+        while True:
+            if (now := self.folder.stamp()) != seen:
+                seen, copies = now, (yield from self.folder.read(ask))
+                heard = ((c, each) for c, each in copies.items() if isinstance(each, Snapshot))
+                found |= {category: copy for category, copy in heard if _is_later(copy, ask.wanted[category])}
+            if _has_news(ask, found) or time.monotonic() >= ends:
+                return found
             yield Pause(_WATCH_SECONDS)
-            if (now := self.folder.stamp()) != before:
-                before, found = now, _new_enough(ask, (yield from self.folder.read(ask)))
-        quiet = SourceUnavailable(self.name, "who follows it has heard nothing", absent=True)
-        return ask.without(found).refused(quiet) | found
 
     def _turn(self, name: str, patience: float) -> Flow[_Release | None]:
         """How to give the turn back, or None where somebody else has it."""
@@ -168,6 +171,12 @@ def _is_behind(copy: Snapshot, known: Snapshot | None) -> bool:
     if known is None:
         return False
     return copy.source != known.source or (copy.revision or 0) < (known.revision or 0)
+
+
+def _is_later(copy: Snapshot, known: Snapshot | None) -> bool:
+    """Whether somebody heard something since: a change, or that there is none."""
+    other = known is None or copy.body is not known.body or copy.checked > known.checked
+    return other and not _is_behind(copy, known)
 
 
 def _best_known(wanted: Wanted, copies: Found) -> Wanted:
