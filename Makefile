@@ -17,7 +17,7 @@ LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-wheel test-all-pythons check bench docs format lock clean
+.PHONY: help setup demo test matrix test-wheel test-all-pythons check bench docs format lock clean
 .NOTPARALLEL:
 
 help: ## This list
@@ -39,6 +39,9 @@ demo: $(READY) ## The whole path on one machine: import, serve, read back, query
 
 test: $(READY) ## The tests
 	@$(BIN)/python -m pytest -n $(JOBS) $(TESTS) $(ARGS)
+
+matrix: $(READY) ## The failure matrix of a replica, played and printed
+	@$(BIN)/python -m tests.resilience $(ARGS)
 
 test-wheel: $(READY) ## The tests of the built wheel, away from the source tree
 	@tools/test_wheel.sh

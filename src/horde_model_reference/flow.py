@@ -28,6 +28,7 @@ __all__ = [
     "Pause",
     "Request",
     "Response",
+    "refused",
     "run",
     "run_async",
     "within",
@@ -100,19 +101,24 @@ class Network(Protocol):
         """Send it; never blocks. Within its deadline the future has the answer or `SourceUnavailable`."""
 
     def close(self) -> None:
-        """Refuse what is under way and give back connections; the next request opens new ones."""
+        """Give back connections; what is under way and whatever comes later is refused."""
 
 
 class NoNetwork:
     """The network of a reader that must not have one: every request is refused, and nothing is ever opened."""
 
     def begin(self, request: Request) -> Future[Response]:
-        refused: Future[Response] = Future()
-        refused.set_exception(SourceUnavailable(request.url, "this reader is offline"))
-        return refused
+        return refused(request, "this reader is offline")
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def refused(request: Request, reason: str) -> Future[Response]:
+    """The answer of a network that does not send it."""
+    future: Future[Response] = Future()
+    future.set_exception(SourceUnavailable(request.url, reason))
+    return future
 
 
 def within(flow: Flow[T], seconds: float) -> Flow[T]:

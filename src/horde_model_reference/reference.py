@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["CategoryStatus", "Reference"]
 
 _log = logger("reference")
-_now = time.monotonic
+_CLOCK_SLACK, _SAID_SECONDS = 5.0, 60.0
 _SHORTEST_AGE = 1.0
 """Nothing is polled more often than this, whatever `max_age` says: readers do not wait for it anyway."""
 
@@ -79,7 +79,7 @@ class _Held:
             *(category, len(self.records), self.snapshot.source, self.snapshot.revision, age, self.fault),
             tuple(self.findings),
             stale=bool(self.fault) or age > longest,
-            next_attempt=max(0.0, self.good_until - _now()),
+            next_attempt=max(0.0, self.good_until - time.monotonic()),
         )
 
 
@@ -142,6 +142,8 @@ class Reference:
         self._flights: SingleFlight[_Ends] = SingleFlight()
         self._watchers = Watchers()
         self._degraded = False
+        self._told: tuple[str, float] = ("", -math.inf)
+        self._told_findings: dict[Category, list[Finding]] = {}
         self._era = 0
 
     def read(self, category: Category, *, fresh: bool = False) -> Records:
@@ -227,7 +229,7 @@ class Reference:
 
     def renew(self) -> float:
         """Read again what is due, or hold the question for what changes; gives in how many seconds to call again."""
-        began, memory = _now(), self._memory
+        began, memory = time.monotonic(), self._memory
         due = [category for category, held in memory.items() if held.good_until <= began]
         counted = [category for category, held in memory.items() if held.snapshot.revision is not None]
         if due:
@@ -238,10 +240,10 @@ class Reference:
         elif self._follow and counted:
             run(self._reading(counted, self._era, time.time(), wait=self._follow), self._network)
             moved = any(self._memory[category].revision != memory[category].revision for category in counted)
-            if moved or _now() - began > self._follow / 2:
+            if moved or time.monotonic() - began > self._follow / 2:
                 return 0.0
         next_due = min((held.good_until for held in self._memory.values()), default=began + self._max_age)
-        return max(_SHORTEST_AGE, next_due - _now())
+        return max(_SHORTEST_AGE, next_due - time.monotonic())
 
     # -- loading: a flow decides, a driver waits --
 
@@ -252,7 +254,7 @@ class Reference:
         if self._keeper is not None:
             self._keeper.start()  # in a forked child there is none yet
             return held
-        return None if held.era != self._era or held.good_until < _now() else held
+        return None if held.era != self._era or held.good_until < time.monotonic() else held
 
     def _load(self, category: Category, fresh: bool = False) -> _Held:
         return _one(category, self._load_all(self._unless_refused(category, fresh), fresh))
@@ -297,7 +299,7 @@ class Reference:
             held = yield from self._validated(category, answer, before, era)
         except (SourceUnavailable, MalformedInput) as refusal:
             pause = getattr(refusal, "retry_after", None)
-            until = _now() + (self._max_age if pause is None else pause)
+            until = time.monotonic() + (self._max_age if pause is None else pause)
             if before is None:
                 error = refusal if isinstance(refusal, SourceUnavailable) else SourceUnavailable("", str(refusal))
                 self._refusals[category] = (until, error)
@@ -314,14 +316,15 @@ class Reference:
 
     def _validated(self, category: Category, snapshot: Snapshot, before: _Held | None, era: int) -> Flow[_Held]:
         snapshot = snapshot if snapshot.checked else replace(snapshot, checked=time.time())
-        good_until, fault = _now() + self._lasts(snapshot), snapshot.instead
+        good_until, fault = time.monotonic() + self._lasts(snapshot), snapshot.instead
         if before is not None and snapshot.body is before.snapshot.body:
             return replace(before, snapshot=snapshot, good_until=good_until, era=era, fault=fault)
         records, findings = yield Call(partial(_validate, snapshot, before))
         snapshot = replace(snapshot, delta=None)  # it holds the body before
         if findings and not records:
             raise SourceUnavailable(snapshot.source, f"not one record of {category} can be read; {findings[0]}")
-        if findings and (before is None or findings != before.findings):
+        if findings and findings != self._told_findings.get(category):
+            self._told_findings[category] = findings
             _log.warning("%s: %d records set aside or doubtful; %s", category, len(findings), findings[0])
         by_name, names = _by_name(records)
         return _Held(snapshot, by_name, findings, good_until, era, names, fault=fault)
@@ -333,12 +336,13 @@ class Reference:
         if self._keeper is None:
             return self._max_age
         longest = max(self._max_age, _SHORTEST_AGE) * random.uniform(0.9, 1.0)
-        return min(longest, max(0.0, longest - (time.time() - snapshot.checked)))
+        age = time.time() - snapshot.checked  # from the future: a clock is wrong, so it tells nothing
+        return max(0.0, min(longest, longest - age)) if age > -_CLOCK_SLACK else 0.0
 
     def _unheard(self, held: _Held, answer: SourceUnavailable) -> _Held:
         """Nobody could be followed, which says nothing about the data: a poll will tell, soon where one may help."""
         if answer.retry_after is not None:
-            held = replace(held, good_until=min(held.good_until, _now() + answer.retry_after))
+            held = replace(held, good_until=min(held.good_until, time.monotonic() + answer.retry_after))
             with self._lock:
                 self._memory = {**self._memory, held.snapshot.category: held}
         return held
@@ -354,6 +358,9 @@ class Reference:
         if faulty and not self._degraded:
             self._degraded = True
             fault, source = next(iter(faulty.items()))
+            (last, at), self._told = self._told, (fault, time.monotonic())
+            if fault == last and time.monotonic() - at < _SAID_SECONDS:
+                return  # what comes and goes is said once
             # Log analysers of GPU workers look for "cache is stale".
             _log.warning("cache is stale, reading it again failed: %s; going on with %s", fault, source)
         elif ends and not faulty and self._degraded and not any(held.fault for held in self._memory.values()):
@@ -370,7 +377,9 @@ class Reference:
         return [category]
 
     def _is_refused(self, category: Category) -> bool:
-        return self._keeper is not None and category in self._refusals and self._refusals[category][0] > _now()
+        return (
+            self._keeper is not None and category in self._refusals and self._refusals[category][0] > time.monotonic()
+        )
 
     def _wanted(self, fresh: bool) -> list[Category]:
         categories = [c for c, d in get_all_registered_categories().items() if not d.managed_elsewhere]

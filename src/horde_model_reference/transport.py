@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from horde_model_reference.errors import SourceUnavailable
-from horde_model_reference.flow import Request, Response
+from horde_model_reference.flow import Request, Response, refused
 from horde_model_reference.forks import ForkLock
 
 if TYPE_CHECKING:
@@ -39,20 +39,24 @@ class HttpNetwork:
 
     def __init__(self) -> None:
         self._lock = ForkLock()
+        self._closed = False
         self._lines: dict[int, _Line] = {}
         """By process: after a fork the sockets are the parent's, who goes on using them."""
         weakref.finalize(self, _hang_up, self._lines)
 
     def begin(self, request: Request) -> Future[Response]:
         with self._lock:
+            if self._closed:
+                return refused(request, "the network was closed")
             line = self._lines.get(os.getpid())
             if line is None:
                 line = self._lines[os.getpid()] = _Line()
             return line.begin(request)
 
     def close(self) -> None:
-        """Close the connections and refuse what is under way; the next request opens new ones."""
+        """Close the connections, and refuse what is under way and whatever comes later."""
         with self._lock:
+            self._closed = True
             line = self._lines.pop(os.getpid(), None)
         for future in line.close() if line is not None else ():
             if not future.done():

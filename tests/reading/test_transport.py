@@ -226,12 +226,15 @@ def test_a_redirect_is_followed(send: Send) -> None:
 
 
 def test_one_connection_is_kept_on_a_thread(network: HttpNetwork) -> None:
-    """And closing the network does not end its use."""
+    """Until the network is closed: then nothing is sent any more."""
     with Loopback(_always(http(200, b"ok"))) as server:
         for _ in range(3):
             _send(network, Request(server.url))
+        asked = len(server.requests)
         network.close()
-        assert _send(network, Request(server.url)).body == b"ok"
+        with pytest.raises(SourceUnavailable, match="closed"):
+            _send(network, Request(server.url))
+    assert len(server.requests) == asked
 
 
 def test_several_loops_and_threads_at_once(network: HttpNetwork) -> None:

@@ -99,9 +99,10 @@ class FolderSource:
         noted = note is not None and note.sha256 == hashlib.sha256(data).hexdigest()
         return _labelled(found, note) if noted and note is not None else found
 
-    def keep(self, found: Found) -> None:
-        """Write what is new, each file before the note about it; nothing goes back to an earlier revision.
+    def keep(self, found: Found) -> bool:
+        """Write what is new, each file before the note about it, and say whether anything was.
 
+        Nothing goes back to an earlier revision.
         Who calls it has the turn of this folder. Raises `OSError`.
         """
         notes = self._notes()
@@ -110,8 +111,10 @@ class FolderSource:
             note = notes.get(category)
             if isinstance(snapshot, Snapshot) and not (note is not None and note.is_better_than(snapshot)):
                 notes[category] = self._kept(snapshot, note)
-        if notes != before:
-            write_atomically(self.root / _NOTES, encode_pretty({name: asdict(note) for name, note in notes.items()}))
+        if notes == before:
+            return False
+        write_atomically(self.root / _NOTES, encode_pretty({name: asdict(note) for name, note in notes.items()}))
+        return True
 
     def _kept(self, snapshot: Snapshot, note: _Note | None) -> _Note:
         path = self.path_of(snapshot.category)

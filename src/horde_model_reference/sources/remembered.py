@@ -19,6 +19,7 @@ from horde_model_reference._log import logger
 from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import Call, Flow, Pause
+from horde_model_reference.forks import ForkLock
 from horde_model_reference.sources.base import Ask, Found, Source, Wanted
 from horde_model_reference.sources.folder import FolderSource
 from horde_model_reference.sources.layered import instead_of
@@ -44,6 +45,7 @@ class Remembered:
     patience: float = 5.0
     fault: str = field(default="", init=False)
     """Why the folder could not be written the last time."""
+    _lock: ForkLock = field(default_factory=ForkLock, init=False)
     _unsaved: Found = field(default_factory=dict, init=False)
 
     @property
@@ -128,11 +130,12 @@ class Remembered:
                 return None
 
     def _keep(self, answers: Found) -> None:
-        before, self.fault = self.fault, ""
         try:
-            self.folder.keep(answers)
+            if self.folder.keep(answers):
+                self.fault = ""
         except OSError as error:  # a full disk must not cost the reader what the network gave
-            self.fault = str(error)
+            with self._lock:
+                before, self.fault = self.fault, str(error)
             if not before:
                 lost = "the next start without a network will not have what came now"
                 _log.warning("%s cannot be written: %s; %s", self.folder.root, error, lost)
