@@ -10,6 +10,7 @@ from horde_model_reference.domain.records import (
     GenericModelRecord,
     ImageGenerationModelRecord,
 )
+from horde_model_reference.domain.validation import validate_records
 from horde_model_reference.errors import UnknownField
 from horde_model_reference.query import (
     HORDE_SOURCE_ID,
@@ -244,3 +245,31 @@ def test_a_name_holds_any_characters() -> None:
     assert texts().where(name="org/large").first() == text(
         "org/large", 70_000_000_000, text_model_group="Llama", baseline="Llama", nsfw=True
     )
+
+
+_NEWER = {
+    "a baseline": {"baseline": "hyper_diffusion_9"},
+    "a style": {"style": "holographic"},
+    "a scheduler": {"requirements": {"schedulers": ["quantum"]}},
+    "a category": {"record_type": "smell_generation"},
+    "a schema": {"metadata": {"schema_version": "3.0.0"}},
+}
+
+
+@pytest.mark.parametrize("newer", _NEWER.values(), ids=_NEWER)
+def test_what_this_version_does_not_know_is_read_and_can_be_hidden(newer: dict[str, object]) -> None:
+    """A newer PRIMARY may send it; a worker that cannot run it asks for the others alone."""
+    fields: dict[str, object] = {"name": "new", "mood": "an unknown field hides nothing", **newer}
+    records = {"old": image("old", metadata={"schema_version": "2.9.1"}), "new": image(**fields)}  # type: ignore[arg-type]
+    query = build_image_query(records)
+    assert query.names() == ["old", "new"]
+    assert query.supported_only().names() == ["old"]
+
+
+def test_a_domain_of_a_later_version_is_hidden_too() -> None:
+    """Through the validation of a whole category, which keeps it as text."""
+    smell = b'{"name": "n", "model_classification": {"domain": "smell", "purpose": "generation"}}'
+    body = b'{"n": ' + smell + b', "o": {"name": "o"}}'
+    records, findings = validate_records("esrgan", body)
+    assert (list(records), findings) == (["n", "o"], [])
+    assert build_query(records, EsrganModelRecord).supported_only().names() == ["o"]

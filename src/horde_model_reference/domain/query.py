@@ -12,10 +12,11 @@ from functools import lru_cache
 from itertools import compress
 from typing import Any, Generic, Self, SupportsIndex, TypeAlias, TypeVar
 
-from horde_model_reference.domain.categories import get_all_registered_categories
+from horde_model_reference.domain.categories import MODEL_DOMAIN, MODEL_PURPOSE, get_all_registered_categories
 from horde_model_reference.domain.predicates import OPERATORS, FieldRef, OrderSpec, Predicate, comparison
 from horde_model_reference.domain.record_fields import Path, parse_path, reader, require_field
 from horde_model_reference.domain.records import (
+    SCHEMA_VERSION,
     ControlNetModelRecord,
     GenericModelRecord,
     ImageGenerationModelRecord,
@@ -65,6 +66,11 @@ class ModelQuery(Generic[R]):
         added = [self._checked(predicate) for predicate in predicates]
         added += [_keyword(self._record_type, keyword, value) for keyword, value in fields.items()]
         return self._with(_predicates=(*self._predicates, *added))
+
+    def supported_only(self) -> Self:
+        """Only records of which this version knows everything that it knows a list of: category, domain, purpose,
+        baseline, style and the like, and the major version of their schema. A newer PRIMARY may send others."""
+        return self.where(_is_supported)
 
     def tags_any(self, *tags: str | Iterable[str]) -> Self:
         """Only records with at least one of these tags; given none, no record."""
@@ -303,3 +309,14 @@ def _arranged(records: Sequence[R], spec: OrderSpec) -> list[R]:
     except TypeError as error:
         raise TypeError(f"cannot order by {spec.field}: {error}") from error
     return missing + present if spec.descending else present + missing
+
+
+def _is_supported(record: GenericModelRecord) -> bool:
+    kind, major = record.model_classification, record.metadata.schema_version.partition(".")[0]
+    return (
+        record.record_type in get_all_registered_categories()
+        and kind.domain in MODEL_DOMAIN.__members__
+        and kind.purpose in MODEL_PURPOSE.__members__
+        and not record.unknown_values()
+        and not (major.isdigit() and int(major) > int(SCHEMA_VERSION.partition(".")[0]))
+    )
