@@ -35,7 +35,7 @@ from horde_model_reference.wiring import Mode, Parts, assemble
 
 __all__ = ["measure"]
 
-REPLICAS, WHOLE_REPLICAS, CHANGES, PROCESSES = 200, 4, 40, 8
+REPLICAS, WHOLE_REPLICAS, CHANGES, PROCESSES = 200, 1, 60, 8
 _START = """
 import sys
 from horde_model_reference import ModelReferenceManager
