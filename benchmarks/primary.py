@@ -34,7 +34,7 @@ def _apply(store: Store, number: int) -> None:
 
 def main(root: Path) -> None:
     """Serve until the standard input ends."""
-    settings = make_settings(replicate_mode="PRIMARY", mirror_enabled=False)
+    settings = make_settings(replicate_mode="PRIMARY")
     parts = assemble(Mode(ReplicateMode.PRIMARY, False, root), settings)
     assert parts.store is not None
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)

@@ -476,3 +476,11 @@ class StoreContract:
         other = SqlStore(address)
         assert other.head() == 1
         other.close()
+
+    def test_whoever_subscribes_is_called_after_the_commit_the_last_one_first(self, store: SqlStore) -> None:
+        """Readers take note before the mirror writes files, and each finds the change when it looks."""
+        heard: list[tuple[str, int]] = []
+        store.subscribe(lambda: heard.append(("mirror", store.head())))
+        store.subscribe(lambda: heard.append(("reader", store.head())))
+        put(store, "a")
+        assert heard == [("reader", 1), ("mirror", 1)]

@@ -55,7 +55,10 @@ class Store(Protocol):
         """
 
     def subscribe(self, changed: Callable[[], object]) -> None:
-        """Call `changed` after each commit of this object, on the thread that wrote, before `begin` returns to it."""
+        """Call `changed` after each commit of this object, on the thread that wrote, before `begin` returns to it.
+
+        Who came last is called first: readers, that only take note, before the mirror, that writes files.
+        """
 
     def verify(self) -> list[tuple[int, str]]:
         """Faults as (revision, what is wrong): in the chain of events, or between what it leads to and the records."""

@@ -133,11 +133,11 @@ class SqlStore:
         finally:
             turn.release()
         if unit.events:
-            for changed in tuple(self._subscribers):
+            for changed in reversed(self._subscribers):
                 changed()
 
     def subscribe(self, changed: Callable[[], object]) -> None:
-        self._subscribers.append(changed)
+        self._subscribers = [*self._subscribers, changed]
 
     def verify(self) -> list[tuple[int, str]]:
         replay = Replay()
