@@ -38,6 +38,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _replace(path, data)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # the name that its owner knows, not the temporary one
+        raise
+    _sync_folder(path.parent)
+
+
+def _replace(path: Path, data: bytes) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -50,7 +59,6 @@ def write_atomically(path: Path, data: bytes) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name)
         raise
-    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -208,7 +208,7 @@ class Reference:
 
     def status(self) -> list[CategoryStatus]:
         """What is held, category by category; asks nobody."""
-        longest = math.inf if self._keeper is None else 2 * self._max_age + 1
+        longest = math.inf if self._keeper is None else 2 * self._max_age + self._follow + _CLOCK_SLACK
         return [held.status(category, longest) for category, held in sorted(self._memory.items())]
 
     def on_change(self, callback: Callable[[ReferenceChange], object]) -> Callable[[], None]:
@@ -235,7 +235,10 @@ class Reference:
         if due:
             since = time.time() - self._max_age / 2
             run(self._reading(due, self._era, since), self._network)
-            if self._follow and not any(self._memory[category].fault for category in due):
+            again = any(
+                held.fault or held.good_until <= time.monotonic() for held in map(self._memory.get, due) if held
+            )
+            if self._follow and counted and not again:
                 return 0.0
         elif self._follow and counted:
             run(self._reading(counted, self._era, time.time(), wait=self._follow), self._network)
@@ -285,7 +288,7 @@ class Reference:
                 ends[category] = self._unheard(held, answer)
             else:
                 ends[category] = yield from self._taken(category, answer, held, era)
-        self._tell(ends)
+        self._tell(ends, any(before.values()))
         if self._keeper is not None and self._memory:
             self._keeper.start()
         return ends
@@ -332,7 +335,7 @@ class Reference:
     def _lasts(self, snapshot: Snapshot) -> float:
         """For how many seconds a snapshot need not be read again; many readers shall not come back in step."""
         if snapshot.instead:
-            return min(self._max_age, snapshot.retry_after or self._max_age)
+            return self._max_age if snapshot.retry_after is None else snapshot.retry_after
         if self._keeper is None:
             return self._max_age
         longest = max(self._max_age, _SHORTEST_AGE) * random.uniform(0.9, 1.0)
@@ -347,7 +350,7 @@ class Reference:
                 self._memory = {**self._memory, held.snapshot.category: held}
         return held
 
-    def _tell(self, ends: _Ends) -> None:
+    def _tell(self, ends: _Ends, had: bool) -> None:
         """One line where what is read becomes worse than it should be, one where it is well again."""
         faulty = {}
         for end in ends.values():
@@ -362,7 +365,8 @@ class Reference:
             if fault == last and time.monotonic() - at < _SAID_SECONDS:
                 return  # what comes and goes is said once
             # Log analysers of GPU workers look for "cache is stale".
-            _log.warning("cache is stale, reading it again failed: %s; going on with %s", fault, source)
+            what = "cache is stale, reading it again failed" if had else "the reference cannot be read"
+            _log.warning("%s: %s; going on with %s", what, fault, source)
         elif ends and not faulty and self._degraded and not any(held.fault for held in self._memory.values()):
             self._degraded = False
             _log.info("the reference is up to date again")

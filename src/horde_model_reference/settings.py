@@ -163,16 +163,16 @@ class R2Settings(_Group):
 class GithubProxySettings(_Group):
     """A host that relays GitHub, for where GitHub itself cannot be reached."""
 
-    github_proxy_url_base: str | None = setting(None, "Address put in front of GitHub's own URLs.")
+    github_proxy_url_base: str | None = _used(None, "Address put in front of GitHub's own URLs.")
 
 
 class GithubRepoSettings(_Group):
     """A repository that publishes reference files in the legacy format."""
 
-    owner: str = setting("Haidra-Org", "User or organisation that owns the repository.")
+    owner: str = _used("Haidra-Org", "User or organisation that owns the repository.")
     name: str
-    branch: str = setting("main", "Branch that is read.")
-    proxy_settings: GithubProxySettings | None = setting(
+    branch: str = _used("main", "Branch that is read.")
+    proxy_settings: GithubProxySettings | None = _used(
         None, 'A relay, as JSON: `{"github_proxy_url_base": "https://..."}`; unset: `GITHUB_PROXY_URL_BASE`.'
     )
 
@@ -192,13 +192,13 @@ class GithubRepoSettings(_Group):
 class ImageGithubRepoSettings(GithubRepoSettings):
     """The repository of the image categories."""
 
-    name: str = setting("AI-Horde-image-model-reference", "Name of the repository.")
+    name: str = _used("AI-Horde-image-model-reference", "Name of the repository.")
 
 
 class TextGithubRepoSettings(GithubRepoSettings):
     """The repository of the text models."""
 
-    name: str = setting("AI-Horde-text-model-reference", "Name of the repository.")
+    name: str = _used("AI-Horde-text-model-reference", "Name of the repository.")
 
 
 def _group(kind: type[BaseModel], heading: str) -> Any:

@@ -154,7 +154,12 @@ class _Line:
         if self._client is None:
             limits = httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEPT_SECONDS)
             never = httpx.Timeout(None)  # the deadline is over the whole answer, not over each step of it
-            client = httpx.AsyncClient(timeout=never, follow_redirects=True, max_redirects=_REDIRECTS, limits=limits)
+            try:
+                client = httpx.AsyncClient(
+                    timeout=never, follow_redirects=True, max_redirects=_REDIRECTS, limits=limits
+                )
+            except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+                raise SourceUnavailable("HTTP", f"the proxy or TLS variables cannot be used: {error}") from error
             for name in ("accept", "connection"):  # they say nothing, and a poll of ours is all headers
                 del client.headers[name]
             client.headers.update(_HEADERS)
@@ -164,10 +169,12 @@ class _Line:
 
 def _reason(error: BaseException) -> str:
     """What the operating system said, below what the libraries made of it."""
-    below = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
-    return (
-        _reason(below) if below is not None else getattr(error, "strerror", None) or str(error) or type(error).__name__
-    )
+    below = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
+    if below is not None:
+        return _reason(below)
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 class _DaemonThreads(ThreadPoolExecutor):

@@ -143,7 +143,7 @@ def test_a_reader_is_told_that_its_primary_did_not_answer(tmp_path: Path) -> Non
     }
     done = _run("list", "clip", "--root", tmp_path, **nowhere)
     assert done.returncode == 0
-    assert "cache is stale, reading it again failed: http://127.0.0.1:9/api: " in done.stderr
+    assert "the reference cannot be read: http://127.0.0.1:9/api: Connection refused; GitHub: " in done.stderr
     assert "going on with what the starter catalogue had" in done.stderr
     doctor = json.loads(_run("doctor", "--json", "--root", tmp_path, **nowhere).stdout)
     assert [check["check"] for check in doctor if check["level"] == "WARN"] == ["PRIMARY", "GitHub", "reading"]

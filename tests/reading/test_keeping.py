@@ -18,12 +18,15 @@ from functools import partial
 import pytest
 
 from horde_model_reference.domain.categories import get_all_registered_categories
+from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import ReferenceUnavailable, SourceUnavailable
 from horde_model_reference.flow import Call, Flow, NoNetwork
 from horde_model_reference.keeping import Keeper
 from horde_model_reference.reference import CategoryStatus, Reference
-from horde_model_reference.sources.base import Ask, Found
+from horde_model_reference.sources.base import Ask, Found, Source
+from horde_model_reference.sources.local import StarterSource
+from horde_model_reference.sources.plugin import BackendSource, ModelReferenceBackend
 from tests.reading.samples import ESRGAN, IMAGES, Told, snapshot
 
 NEWER = {"B": {"name": "B", "description": "second, changed"}, "C": {"name": "C"}}
@@ -428,3 +431,19 @@ def test_a_category_that_is_loaded_meanwhile_does_not_disturb_a_refresh() -> Non
             refreshing.result(10)
     finally:
         sys.setswitchinterval(interval)
+
+
+class _Same(ModelReferenceBackend):
+    def fetch_category(self, category: str, *, force_refresh: bool = False) -> JsonObject | None:
+        return {"A": {"name": "A"}}
+
+
+@pytest.mark.parametrize("source", [StarterSource(), BackendSource(_Same())], ids=["starter", "backend"])
+def test_what_never_changes_is_not_asked_for_again_and_again(source: Source) -> None:
+    """A backend that gave the same once was asked as often as the thread could, because its answer seemed old."""
+    reference = Reference(source, NoNetwork(), max_age=1.0, behind=True, follow=25.0)
+    reference.close()
+    reference.read("esrgan")
+    _when_due(reference)
+    assert reference.renew() >= 0.9
+    assert reference.status()[0].next_attempt > 0.5

@@ -30,7 +30,8 @@ __all__ = ["Check", "config", "doctor", "examine", "status", "validate"]
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 _EXTRAS = {"store": ("sqlalchemy",), "postgres": ("sqlalchemy", "psycopg"), "service": ("fastapi", "uvicorn")}
-_HEARTBEAT_SECONDS, _CLOCK_SECONDS, _OK_STATUS = 5.0, 60.0, 200
+_HEARTBEAT_SECONDS, _CLOCK_SECONDS = 5.0, 60.0
+_OK_STATUS, _BUSY = 200, (429, 503)
 _Outcome: TypeAlias = tuple[str, ...]
 """Level, result and, where there is something to do, advice."""
 _Look: TypeAlias = Callable[[Session], _Outcome]
@@ -213,8 +214,10 @@ def _asked(url: str, advice: str) -> _Outcome:
             answer = network.begin(Request(url, deadline=_HEARTBEAT_SECONDS)).result()
     except SourceUnavailable as error:
         return WARN, str(error), advice
-    if answer.status != _OK_STATUS:
-        return WARN, f"{url} answers {answer.status}", advice
+    if answer.status in _BUSY:
+        return WARN, f"{url} answers {answer.status}", "nothing: it is asked again later"
+    if answer.status != _OK_STATUS or answer.body.lstrip().startswith(b"<"):
+        return WARN, f"{url} answers {answer.status}, " + ("a page of HTML" if answer.body else "nothing"), advice
     date = answer.headers.get("date")
     off = time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0
     if abs(off) > _CLOCK_SECONDS:
@@ -251,19 +254,29 @@ def _cache(session: Session) -> _Outcome:
     damaged = [str(each) for each in found if isinstance(each, SourceUnavailable) and not each.absent]
     copies = [each for each in found if isinstance(each, Snapshot)]
     if damaged:
-        return WARN, "; ".join(damaged), "delete the file: it is fetched again"
+        return WARN, _some(damaged), "delete the file: it is fetched again"
     if not copies:
         return OK, "empty; the first read fills it"
-    oldest = max(time.time() - copy.checked for copy in copies)
-    return OK, f"{len(copies)} categories, known to be current {oldest:.0f} s ago at the latest"
+    ages = [time.time() - copy.checked for copy in copies]
+    if min(ages) < -_CLOCK_SECONDS:
+        return (
+            WARN,
+            f"{len(copies)} categories, some written {-min(ages):.0f} s in the future",
+            "set this machine's clock",
+        )
+    return OK, f"{len(copies)} categories, the oldest known to be current {max(ages):.0f} s ago"
+
+
+def _some(faults: list[str]) -> str:
+    return faults[0] + (f" (and {len(faults) - 1} more like it)" if len(faults) > 1 else "")
 
 
 def _reading(session: Session) -> _Outcome:
     records = sum(map(len, session.all_records().values()))
     held = session.parts.reference.status()
     aside = sum(len(each.set_aside) for each in held)
-    if faults := dict.fromkeys(each.fault for each in held if each.fault):
-        return WARN, f"{records} records; {'; '.join(faults)}", "what is read is older than it should be: see above"
+    if faults := list(dict.fromkeys(each.fault for each in held if each.fault)):
+        return WARN, f"{records} records; {_some(faults)}", "it goes on with these; docs/troubleshooting.md says more"
     if aside:
         return WARN, f"{records} records, {aside} set aside", "`hmr validate` says why"
     if not records:

@@ -28,6 +28,7 @@ _ABSENT = (404, 410, 422)
 _RECORD_AFTER: dict[str, type] = {"create": dict, "update": dict, "delete": type(None)}
 _BUSY = (429, 503)
 """What holds for everything that could be asked of it now."""
+_PAGE = "with a page of HTML: a sign-in page, a proxy's error, or a wrong address"
 _REVISION = re.compile(r"[0-9]{1,18}\Z")
 _HOLDS_LOST, _WITHOUT_SECONDS = 3, 600.0
 
@@ -79,7 +80,9 @@ class PrimarySource:
         self._has_answered |= mine is not None or response.status == _OK
         if response.status in _ABSENT:
             # The first answer it gives being this, the address is wrong rather than the category missing.
-            return SourceUnavailable(self.name, f"answered {response.status} for {url}", absent=self._has_answered)
+            doubt = "" if self._has_answered else "; is PRIMARY_API_URL right?"
+            reason = f"answered {response.status} for {url}{doubt}"
+            return SourceUnavailable(self.name, reason, absent=self._has_answered)
         if response.status == _NOT_MODIFIED and mine is not None:
             return mine.still_current(_later(mine.revision, _revision(response)))
         if response.status not in (_OK, *_BUSY):
@@ -88,7 +91,10 @@ class PrimarySource:
         try:
             body: bytes = yield Call(lambda: encode(decode_object(response.body, where=category)))
         except MalformedInput as error:
-            return SourceUnavailable(self.name, f"answered something else than records: {error}")
+            page = response.body.lstrip().startswith(b"<")
+            return SourceUnavailable(
+                self.name, f"answered {_PAGE if page else f'something else than records: {error}'}"
+            )
         return Snapshot(category, body, _revision(response), source=self.name, tag=_tag(response))
 
     # -- all categories, by what changed --

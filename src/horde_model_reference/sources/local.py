@@ -54,7 +54,7 @@ class StarterSource:
 
     def _read(self, category: Category, known: Snapshot | None) -> Snapshot:
         if known is not None and known.source == self.name:
-            return known
+            return known.still_current(None)
         body = self.body(category)
         if body is None:
             raise SourceUnavailable(self.name, f"has no {category}", absent=True)

@@ -58,4 +58,5 @@ class BackendSource:
             raise SourceUnavailable(self.name, f"{type(error).__name__}: {error}") from error
         if documents is None:
             raise SourceUnavailable(self.name, f"has no {category}", absent=True)
-        return known if known is not None and known.body == body else Snapshot(category, body, source=self.name)
+        same = known is not None and known.body == body
+        return known.still_current(None) if known is not None and same else Snapshot(category, body, source=self.name)

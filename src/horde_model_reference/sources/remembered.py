@@ -137,7 +137,7 @@ class Remembered:
             with self._lock:
                 before, self.fault = self.fault, str(error)
             if not before:
-                lost = "the next start without a network will not have what came now"
+                lost = "the next start without a network will not have what came now: make room, or let this user write"
                 _log.warning("%s cannot be written: %s; %s", self.folder.root, error, lost)
 
 
