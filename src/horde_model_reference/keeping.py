@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from weakref import WeakMethod
 
 from horde_model_reference._log import logger
@@ -37,10 +38,11 @@ class Keeper:
             return
         with self._lock:
             if self._process != os.getpid() and not self._stopped.is_set():
-                self._process, self._stopped = os.getpid(), threading.Event()
-                pause = random.uniform(*self._first_pause)
-                thread = (self._renew, self._stopped, pause)
-                threading.Thread(target=_keep, args=thread, name="horde-keeper", daemon=True).start()
+                pause, self._stopped = random.uniform(*self._first_pause), threading.Event()
+                arguments = (self._renew, self._stopped, pause)
+                with suppress(RuntimeError):  # no thread can be had now; the next reader tries again
+                    threading.Thread(target=_keep, args=arguments, name="horde-keeper", daemon=True).start()
+                    self._process = os.getpid()
 
     def stop(self) -> None:
         """End for good; does not wait for what is under way."""

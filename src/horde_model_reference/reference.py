@@ -70,7 +70,10 @@ class _Held:
         if found is None:
             from difflib import get_close_matches  # rarely needed, and every start would pay for it
 
-            raise ModelNotFound(name, self.snapshot.category, tuple(get_close_matches(name, self.records, n=3)))
+            alike = [
+                each for each in self.records if each[:1].casefold() == name[:1].casefold()
+            ]  # comparing all is slow
+            raise ModelNotFound(name, self.snapshot.category, tuple(get_close_matches(name, alike, n=3)))
         return found
 
     def status(self, category: Category, longest: float) -> CategoryStatus:
@@ -115,7 +118,7 @@ class Reference:
     `max_age` is how many seconds a held category is given out before the source is asked again; 0 asks every time.
     `behind` keeps what was read up to date from a thread of its own, so that no read ever waits again; `follow` is for
     how many seconds that thread lets a source hold the question for the next change, 0 polls. `patience` is how many
-    seconds a read that must wait waits at most, whatever the source does.
+    seconds a read that must wait waits at most, whatever the network does.
     Dictionaries are the caller's own; the records in them are shared between callers: copy one before changing it.
     """
 
@@ -138,7 +141,7 @@ class Reference:
         """Replaced whole under the lock, so that who goes through it sees one moment."""
         self._lock = ForkLock()
         self._refusals: dict[Category, tuple[float, SourceUnavailable]] = {}
-        """Until when what cannot be had is not asked for again, which only a keeper heeds, and why it cannot."""
+        """When to ask again for what cannot be had, and why it cannot. With a keeper it asks, and no reader waits."""
         self._flights: SingleFlight[_Ends] = SingleFlight()
         self._watchers = Watchers()
         self._degraded = False
@@ -199,7 +202,7 @@ class Reference:
         return {c: memory[c].records.copy() if c in memory else None for c in get_all_registered_categories()}
 
     def expire(self) -> None:
-        """Make the next read of each category ask the source, whatever its age."""
+        """Make the next read of each category ask the source, whatever its age; not where `behind` does that."""
         self._era += 1  # also for loads that have begun: they are given to those who came before
 
     def is_warm(self, category: Category | None = None) -> bool:
@@ -231,6 +234,9 @@ class Reference:
         """Read again what is due, or hold the question for what changes; gives in how many seconds to call again."""
         began, memory = time.monotonic(), self._memory
         due = [category for category, held in memory.items() if held.good_until <= began]
+        due += [
+            category for category, (until, _) in self._refusals.items() if until <= began and category not in memory
+        ]
         counted = [category for category, held in memory.items() if held.snapshot.revision is not None]
         if due:
             since = time.time() - self._max_age / 2
@@ -245,8 +251,8 @@ class Reference:
             moved = any(self._memory[category].revision != memory[category].revision for category in counted)
             if moved or time.monotonic() - began > self._follow / 2:
                 return 0.0
-        next_due = min((held.good_until for held in self._memory.values()), default=began + self._max_age)
-        return max(_SHORTEST_AGE, next_due - time.monotonic())
+        times = [held.good_until for held in self._memory.values()] + [until for until, _ in self._refusals.values()]
+        return max(_SHORTEST_AGE, min(times, default=began + self._max_age) - time.monotonic())
 
     # -- loading: a flow decides, a driver waits --
 
@@ -289,7 +295,7 @@ class Reference:
             else:
                 ends[category] = yield from self._taken(category, answer, held, era)
         self._tell(ends, any(before.values()))
-        if self._keeper is not None and self._memory:
+        if self._keeper is not None:
             self._keeper.start()
         return ends
 
@@ -305,7 +311,8 @@ class Reference:
             until = time.monotonic() + (self._max_age if pause is None else pause)
             if before is None:
                 error = refusal if isinstance(refusal, SourceUnavailable) else SourceUnavailable("", str(refusal))
-                self._refusals[category] = (until, error)
+                with self._lock:
+                    self._refusals = {**self._refusals, category: (until, error)}
                 return error
             held = replace(before, good_until=until, era=era, fault=str(refusal))
         with self._lock:
@@ -313,6 +320,7 @@ class Reference:
             if now is not None and now is not before and (now.revision, now.era) > (held.revision, era):
                 return now  # another load overtook this one; nobody shall see an earlier revision after a later one
             self._memory = {**self._memory, category: held}
+            self._refusals = {each: end for each, end in self._refusals.items() if each != category}
         if now is not None and self._watchers and held.snapshot.body != now.snapshot.body:
             self._watchers.tell((yield Call(partial(ReferenceChange.between, now.snapshot, held.snapshot))))
         return held
@@ -381,9 +389,7 @@ class Reference:
         return [category]
 
     def _is_refused(self, category: Category) -> bool:
-        return (
-            self._keeper is not None and category in self._refusals and self._refusals[category][0] > time.monotonic()
-        )
+        return self._keeper is not None and category in self._refusals
 
     def _wanted(self, fresh: bool) -> list[Category]:
         categories = [c for c, d in get_all_registered_categories().items() if not d.managed_elsewhere]

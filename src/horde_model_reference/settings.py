@@ -234,7 +234,7 @@ class HordeModelReferenceSettings(BaseSettings):
     primary_api_url: str | None = _used(
         "https://models.aihorde.net/api", "Where a REPLICA reads the reference; empty: it has no PRIMARY."
     )
-    primary_api_timeout: int = _used(10, "Seconds to wait for the PRIMARY to answer.")
+    primary_api_timeout: int = _used(10, "Seconds to wait for the PRIMARY to answer.", gt=0)
     first_load_timeout_seconds: float = _used(
         10.0, "Seconds that a read which must wait for the network waits in all; then local data must do.", gt=0
     )
@@ -245,7 +245,7 @@ class HordeModelReferenceSettings(BaseSettings):
         0.5, "Share of a category's records that may be gone at once before an answer is not believed.", ge=0, le=1
     )
     max_response_bytes: int = _used(
-        64 * 1024 * 1024, "Largest HTTP answer that is read, in bytes after decompression.", gt=0
+        32 * 1024 * 1024, "Largest HTTP answer that is read, in bytes after decompression.", gt=0
     )
     cache_ttl_seconds: int = _used(
         60, "Seconds after which data counts as old and is refreshed; not above 0: as soon as can be."

@@ -49,8 +49,11 @@ class HttpNetwork:
             if self._closed:
                 return refused(request, "the network was closed")
             line = self._lines.get(os.getpid())
-            if line is None:
-                line = self._lines[os.getpid()] = _Line()
+            try:
+                line = line or _Line()
+            except (RuntimeError, OSError) as error:  # no thread, or no more files, can be had
+                return refused(request, str(error))
+            self._lines[os.getpid()] = line
             return line.begin(request)
 
     def close(self) -> None:
@@ -80,7 +83,11 @@ class _Line:
         self._loop.set_debug(False)  # its timings are not what a program in development mode wants to read
         self._loop.set_default_executor(_DaemonThreads())
         self._thread = threading.Thread(target=self._serve, name="horde-http", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._loop.close()
+            raise
 
     def begin(self, request: Request) -> Future[Response]:
         future: Future[Response] = Future()
@@ -136,9 +143,12 @@ class _Line:
     async def _send(self, request: Request, ends: float) -> Response:
         try:
             async with asyncio.timeout_at(ends):
-                async with self._opened().stream("GET", request.url, headers=request.headers) as answer:
-                    if request.url.startswith("https:") and answer.url.scheme != "https":
-                        raise SourceUnavailable(request.url, f"redirected to {answer.url}, which is not encrypted")
+                client = self._opened()
+                client.cookies.clear()  # nobody here has a session, and what servers hang on us would only grow
+                async with client.stream("GET", request.url, headers=request.headers) as answer:
+                    plain = [str(each.url) for each in (*answer.history, answer) if each.url.scheme != "https"]
+                    if plain and request.url.startswith("https:"):
+                        raise SourceUnavailable(request.url, f"redirected to {plain[0]}, which is not encrypted")
                     headers = {name.lower(): value for name, value in answer.headers.items()}
                     return Response(answer.status_code, headers, await _body(answer, request))
         except TimeoutError as error:
@@ -206,6 +216,8 @@ async def _body(answer: httpx.Response, request: Request) -> bytes:
         while rest:
             piece = unzip.decompress(rest, _CHUNK) if unzip else rest
             rest = unzip.unconsumed_tail if unzip else b""
+            if unzip and unzip.unused_data:
+                raise SourceUnavailable(request.url, "there is more after the end of the compressed answer")
             pieces.append(piece)
             size += len(piece)
             if size > request.max_bytes:

@@ -413,9 +413,11 @@ def test_not_found_as_the_first_answer_is_a_fault_and_after_any_other_it_is_abse
 ) -> None:
     """At first the address may be wrong; a server that knows our categories only has none of this one."""
     source = _cold(replica.server)
+    replica.primary.broken = http(404, b'{"detail": "Not Found"}')
     first = found(source, ask_for("video_generation"), replica.network)["video_generation"]
     assert isinstance(first, SourceUnavailable)
     assert not first.absent
+    replica.primary.broken = None
     if heard != "a feed":
         replica.primary.feed = http(404)
     known = None if heard == "a category" else replica.have["esrgan"]
@@ -470,3 +472,27 @@ def test_a_request_that_the_http_library_chokes_on_is_refused_and_not_waited_for
     odd = network.begin(Request(replica.server.url, {"x-odd": 5}, deadline=1.0))  # type: ignore[dict-item]
     with pytest.raises(SourceUnavailable):
         odd.result(3)
+
+
+def test_a_category_that_is_missing_at_first_does_not_shut_out_the_others(replica: _Replica) -> None:
+    """PRIMARY says that it has none of it, in words of its own; the address is right."""
+    answer = found(_cold(replica.server), ask_for("video_generation"), replica.network)["video_generation"]
+    assert isinstance(answer, SourceUnavailable)
+    assert answer.absent
+
+
+def test_more_values_than_a_reference_has_are_not_even_decoded(replica: _Replica) -> None:
+    """A small answer of nothing but brackets cost gigabytes and a minute."""
+    replica.primary.broken = http(200, b'{"m":[' + b"[]," * 200_000 + b"1]}")
+    with pytest.raises(SourceUnavailable, match="more values"):
+        answered(_cold(replica.server), ask_for("esrgan"), replica.network)
+
+
+def test_a_tag_or_a_date_without_end_is_no_use(replica: _Replica) -> None:
+    """Sent back, the tag would be refused for ever; the year is beyond what clocks count."""
+    replica.primary.broken = http(200, b'{"A": {"name": "A"}}', etag=f'"{"x" * 5000}"')
+    assert answered(_cold(replica.server), ask_for("esrgan"), replica.network).tag is None
+    replica.primary.broken = http(503, retry_after="Mon, 23 Nov 99999999999 10:00:00 GMT")
+    with pytest.raises(SourceUnavailable) as caught:
+        answered(_cold(replica.server), ask_for("esrgan"), replica.network)
+    assert caught.value.retry_after is None

@@ -307,3 +307,31 @@ def test_an_environment_that_httpx_refuses_is_a_source_that_does_not_answer(
     monkeypatch.setenv(name, value)
     with pytest.raises(SourceUnavailable):
         send(Request("http://127.0.0.1:9/", deadline=1))
+
+
+def test_bytes_after_the_end_of_a_compressed_answer_are_refused(send: Send) -> None:
+    """They would count for nothing and stay in memory until the deadline."""
+    body = gzip.compress(b"{}") + b"x" * 100_000
+    with Loopback(_always(http(200, body, content_encoding="gzip"))) as server:
+        with pytest.raises(SourceUnavailable, match="after the end"):
+            send(Request(server.url))
+
+
+def test_cookies_are_not_kept(network: HttpNetwork) -> None:
+    """What a proxy hangs on a client would grow with every request until it is refused."""
+    with Loopback(_always(http(200, b"ok", set_cookie="session=1; Path=/"))) as server:
+        for _ in range(2):
+            _send(network, Request(server.url))
+    assert not any("cookie" in asked.headers for asked in server.requests)
+
+
+def test_where_no_thread_can_be_had_the_request_is_refused(network: HttpNetwork) -> None:
+    """As in a container that may have no more of them; later it works again."""
+    before = threading.stack_size(1 << 46)  # more than there is
+    try:
+        with pytest.raises(SourceUnavailable):
+            _send(network, Request("http://127.0.0.1:9/"))
+    finally:
+        threading.stack_size(before)
+    with Loopback(_always(http(200, b"ok"))) as server:
+        assert _send(network, Request(server.url)).body == b"ok"

@@ -111,7 +111,7 @@ def test_five_hundred_who_wait_for_the_same_cost_one_reading(scripted: ScriptedS
 
     answers = asyncio.run(crowd())
     assert {(answer.status_code, answer.json()["revision"]) for answer in answers} == {(200, 4)}
-    assert scripted.reads_of_events == 2  # whether the log goes on from there, and how
+    assert scripted.reads_of_events == 3  # whether the log goes on from there, how, and the mark of its end
 
 
 def test_a_store_that_fails_meanwhile_is_said_to(held: Held) -> None:

@@ -218,8 +218,10 @@ def _asked(url: str, advice: str) -> _Outcome:
         return WARN, f"{url} answers {answer.status}", "nothing: it is asked again later"
     if answer.status != _OK_STATUS or answer.body.lstrip().startswith(b"<"):
         return WARN, f"{url} answers {answer.status}, " + ("a page of HTML" if answer.body else "nothing"), advice
-    date = answer.headers.get("date")
-    off = time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0
+    try:
+        off = time.time() - parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+    except (ValueError, OverflowError):  # it tells no time that can be understood
+        off = 0.0
     if abs(off) > _CLOCK_SECONDS:
         return WARN, f"{url} answers, but the clocks differ by {off:+.0f} s", "set this machine's clock"
     return OK, f"{url} answers"

@@ -34,7 +34,8 @@ class Finding:
 
     def __str__(self) -> str:
         place = ": ".join(part for part in (self.file, self.record, self.field) if part)
-        return f"{place}: {self.reason}" if place else self.reason
+        text = f"{place}: {self.reason}" if place else self.reason
+        return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def not_finite(value: JsonValue, path: str = "") -> Iterator[str]:

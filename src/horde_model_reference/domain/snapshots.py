@@ -49,10 +49,11 @@ class Snapshot:
     """`body` is compact UTF-8 JSON `{name: document}` in the order the records were created.
 
     `revision` is the newest revision of the whole reference at which this body was current, or None where the source
-    counts none (files, GitHub). `source` names where it was read. `tag` is what that source calls this version (an
-    HTTP entity tag, the date of a file), where that is not the tag of the content. `checked` is the Unix time at which
-    it was last known to be current there, 0 for just now. `instead` says what was wrong with the sources that should
-    have been read, where this is a substitute; `retry_after` is in how many seconds to ask them again.
+    counts none (files, GitHub); `mark` tells the history that led there from another (PRIMARY restored from a backup).
+    `source` names where it was read. `tag` is what that source calls this version (an HTTP entity tag, the date of a
+    file), where that is not the tag of the content. `checked` is the Unix time at which it was last known to be current
+    there, 0 for just now. `instead` says what was wrong with the sources that should have been read, where this is a
+    substitute; `retry_after` is in how many seconds to ask them again.
     """
 
     category: Category
@@ -60,11 +61,13 @@ class Snapshot:
     revision: int | None = None
     source: str = ""
     tag: str | None = field(default=None, compare=False)
+    mark: str | None = field(default=None, compare=False)
     checked: float = field(default=0.0, compare=False)
     instead: str = field(default="", compare=False)
     retry_after: float | None = field(default=None, compare=False)
     delta: Delta | None = field(default=None, compare=False, repr=False)
 
-    def still_current(self, revision: int | None) -> Snapshot:
-        """The same records, known to be current just now at `revision`."""
-        return replace(self, revision=revision, checked=0.0, instead="", retry_after=None, delta=None)
+    def still_current(self, revision: int | None, mark: str | None = None) -> Snapshot:
+        """The same records, known to be current just now at `revision`, of the history known by `mark`."""
+        mark = self.mark if revision == self.revision and mark is None else mark
+        return replace(self, revision=revision, mark=mark, checked=0.0, instead="", retry_after=None, delta=None)

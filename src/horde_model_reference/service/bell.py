@@ -14,7 +14,7 @@ from horde_model_reference.errors import StoreError
 
 __all__ = ["Bell"]
 
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS, _MOST_WAITING = 0.05, 20_000
 _BREATH_SECONDS = 0.2
 
 
@@ -39,6 +39,8 @@ class Bell:
         A bell that is closed lets everybody go, and holds nobody for long: who asks again at once must not keep the
         server busy while it ends.
         """
+        if len(self._waiting) >= _MOST_WAITING:
+            return await self.look()
         waiter: asyncio.Future[int] = self._loop.create_future()
         self._waiting[waiter] = seen
         self._rung.set()

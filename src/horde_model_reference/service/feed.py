@@ -6,8 +6,10 @@ An answer follows from the question and the newest revision alone, so however ma
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import islice, takewhile
+from typing import TypeVar
 
 from horde_model_reference.domain.categories import Category, get_all_registered_categories
 from horde_model_reference.domain.events import Event, Kind
@@ -21,7 +23,9 @@ from horde_model_reference.stores.base import Store
 
 __all__ = ["Feed", "Question"]
 
-_KEPT = 32
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+_KEPT, _DIGITS = 32, 8
 _FACTS = ("revision", "at", "category", "name", "operation")
 
 
@@ -40,24 +44,31 @@ class Feed:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._marks: dict[int, str] = {}
+        self._marking: dict[int, asyncio.Future[str]] = {}
         self._told: dict[tuple[Question, int], asyncio.Future[Answer]] = {}
         self.bell = Bell(store.head)
         store.subscribe(self.bell.ring)
+
+    def mark(self, revision: int) -> str:
+        """What tells the history up to a revision from another of the same length: the first digits of its hash."""
+        if revision not in self._marks:
+            event = next(iter(self._store.events(since=revision - 1, limit=1)), None) if revision else None
+            mark = event.hash[:_DIGITS] if event is not None and event.revision == revision else "0" * _DIGITS
+            self._marks = dict(list(self._marks.items())[1 - _KEPT :]) | {revision: mark}
+        return self._marks[revision]
+
+    async def marked(self, revision: int) -> str:
+        """The same without blocking the loop, however many ask."""
+        known = self._marks.get(revision)
+        return known if known is not None else await _once(self._marking, revision, lambda: self.mark(revision))
 
     async def tell(self, asked: Question, head: int) -> Answer:
         """What happened up to revision `head`; the answer's revision is the one up to which it tells everything.
 
         Raises `RevisionUnknown` for a `since` from which nobody can go on: newer than `head`, or what followed is gone.
         """
-        key = (asked, head)
-        if key not in self._told:
-            self._told = dict(list(self._told.items())[1 - _KEPT :])
-            self._told[key] = asyncio.ensure_future(asyncio.to_thread(self._read, asked, head))
-        try:
-            return await asyncio.shield(self._told[key])
-        except HordeModelReferenceError:
-            self._told.pop(key, None)
-            raise
+        return await _once(self._told, (asked, head), lambda: self._read(asked, head))
 
     def _read(self, asked: Question, head: int) -> Answer:
         first = next(iter(self._store.events(since=asked.since, limit=1)), None)
@@ -71,6 +82,19 @@ class Feed:
         body = Body(encode({"revision": revision, "changes": list(map(_told, changes)), "more": more}))
         body.form(body.coding(asked.coding))  # here, where it keeps nobody else waiting
         return Answer(body, revision)
+
+
+async def _once(begun: dict[K, asyncio.Future[T]], key: K, work: Callable[[], T]) -> T:
+    """The result of `work`, done on a thread once for all who ask for `key`; the newest results are kept."""
+    if key not in begun:
+        for old in list(begun)[: 1 - _KEPT]:
+            del begun[old]
+        begun[key] = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(begun[key])
+    except HordeModelReferenceError:
+        begun.pop(key, None)
+        raise
 
 
 def _is_served(event: Event) -> bool:

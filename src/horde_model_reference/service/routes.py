@@ -28,7 +28,7 @@ __all__ = ["VERSIONS", "ApiVersion", "FeedFirst", "changes_router", "reference_r
 _MOST_CHANGES = 1000
 _LONGEST_WAIT = 55  # many proxies give up on a request after a minute
 _POLLED = {f"{prefix}/model_references/v2/changes" for prefix in ("", "/api")}
-_POLL = re.compile(rb"since=(\d{1,18})(?:&wait=(\d{1,3}(?:\.\d{1,6})?))?")
+_POLL = re.compile(rb"since=(\d{1,18})(?:&at=([0-9a-f]{8}))?(?:&wait=(\d{1,3}(?:\.\d{1,6})?))?")
 
 
 async def _serving(request: Request) -> Serving:
@@ -159,21 +159,27 @@ def changes_router() -> APIRouter:
         category: str | None = None,
         limit: Annotated[int, Query(ge=1, le=_MOST_CHANGES)] = _MOST_CHANGES,
         wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT)] = 0,
+        at: Annotated[str | None, Query(description="The `X-Reference-Mark` that came with revision `since`")] = None,
     ) -> Response:
         """What happened to records after revision `since`; where that is nothing yet, for `wait` seconds at most."""
         coding = preferred_coding(_joined(request, "accept-encoding"))
         question = Question(since, None if category is None else find_category(category), limit, coding)
-        return await _told(request, feed, question, wait)
+        return await _told(request, feed, question, wait, at)
 
     return router
 
 
-async def _told(request: Request, feed: Feed, question: Question, wait: float) -> Response:
+async def _told(request: Request, feed: Feed, question: Question, wait: float, at: str | None) -> Response:
     since = question.since
+    if at is not None and await feed.marked(since) != at:  # the reader followed another history up to there
+        raise RevisionUnknown(since, await feed.bell.look())
     head = await (feed.bell.other_than(since, wait) if wait else feed.bell.look())
+    mark = await feed.marked(head)
     if head == since:
-        return Response(status_code=204, headers={"X-Reference-Revision": str(head)})
-    return _respond(request, await feed.tell(question, head))
+        return Response(status_code=204, headers={"X-Reference-Revision": str(head), "X-Reference-Mark": mark})
+    answer = await feed.tell(question, head)
+    await feed.marked(answer.revision or 0)
+    return _respond(request, answer)
 
 
 class FeedFirst:
@@ -188,13 +194,13 @@ class FeedFirst:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = _POLL.fullmatch(scope["query_string"]) if _is_poll(scope) else None
         feed: Feed | None = scope["app"].state.feed if asked else None
-        if asked is None or feed is None or (wait := float(asked[2] or 0)) > _LONGEST_WAIT:
+        if asked is None or feed is None or (wait := float(asked[3] or 0)) > _LONGEST_WAIT:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
         question = Question(int(asked[1]), None, _MOST_CHANGES, preferred_coding(_joined(request, "accept-encoding")))
         try:
-            response = await _told(request, feed, question, wait)
+            response = await _told(request, feed, question, wait, asked[2].decode() if asked[2] else None)
         except (RevisionUnknown, StoreError):
             await self._app(scope, receive, send)
         else:
@@ -214,6 +220,8 @@ def _respond(request: Request, answer: Answer) -> Response:
     headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
     if answer.revision is not None:
         headers["X-Reference-Revision"] = str(answer.revision)
+        feed: Feed | None = request.app.state.feed
+        headers |= {"X-Reference-Mark": feed.mark(answer.revision)} if feed is not None else {}
     known = _known_tag(_joined(request, "if-none-match"), body, coding)
     if known is not None:
         return Response(status_code=304, headers=headers | {"ETag": known})

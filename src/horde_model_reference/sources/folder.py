@@ -39,6 +39,7 @@ class _Note:
     tag: str | None
     checked: float
     sha256: str
+    mark: str | None = None
 
     def is_of(self, snapshot: Snapshot) -> bool:
         """Whether the file holds this very body: a tag of the same source says so."""
@@ -125,7 +126,9 @@ class FolderSource:
             if digest != there:
                 write_atomically(path, data)
             there = digest
-        return _Note(snapshot.source, snapshot.revision, snapshot.tag, snapshot.checked or time.time(), there)
+        return _Note(
+            snapshot.source, snapshot.revision, snapshot.tag, snapshot.checked or time.time(), there, snapshot.mark
+        )
 
     def _notes(self) -> dict[str, _Note]:
         try:
@@ -149,9 +152,8 @@ def _reader() -> TypeAdapter[dict[str, _Note]]:
 
 
 def _labelled(snapshot: Snapshot, note: _Note) -> Snapshot:
-    return Snapshot(
-        *(snapshot.category, snapshot.body, note.revision, note.source, note.tag, note.checked, snapshot.instead)
-    )
+    noted = replace(snapshot, revision=note.revision, source=note.source, tag=note.tag, mark=note.mark)
+    return replace(noted, checked=note.checked, retry_after=None, delta=None)
 
 
 def _readable(data: bytes, where: str) -> tuple[bytes, str]:

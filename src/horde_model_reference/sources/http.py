@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from urllib.parse import quote
@@ -28,8 +28,11 @@ _ABSENT = (404, 410, 422)
 _RECORD_AFTER: dict[str, type] = {"create": dict, "update": dict, "delete": type(None)}
 _BUSY = (429, 503)
 """What holds for everything that could be asked of it now."""
+_NO_ROUTE = "Not Found"
 _PAGE = "with a page of HTML: a sign-in page, a proxy's error, or a wrong address"
-_REVISION = re.compile(r"[0-9]{1,18}\Z")
+_REVISION = re.compile(r"[0-9]{1,15}\Z")
+_MARK = re.compile(r"[0-9a-f]{8}\Z")
+_LAST, _LONGEST_TAG, _BYTES_A_VALUE = 10**15, 256, 16
 _HOLDS_LOST, _WITHOUT_SECONDS = 3, 600.0
 
 
@@ -80,22 +83,23 @@ class PrimarySource:
         self._has_answered |= mine is not None or response.status == _OK
         if response.status in _ABSENT:
             # The first answer it gives being this, the address is wrong rather than the category missing.
-            doubt = "" if self._has_answered else "; is PRIMARY_API_URL right?"
-            reason = f"answered {response.status} for {url}{doubt}"
-            return SourceUnavailable(self.name, reason, absent=self._has_answered)
+            known_route = self._has_answered or _is_of_a_route(response)
+            doubt = "" if known_route else "; is PRIMARY_API_URL right?"
+            return SourceUnavailable(self.name, f"answered {response.status} for {url}{doubt}", absent=known_route)
         if response.status == _NOT_MODIFIED and mine is not None:
-            return mine.still_current(_later(mine.revision, _revision(response)))
+            return mine.still_current(_later(mine.revision, _revision(response)), _mark(response))
         if response.status not in (_OK, *_BUSY):
             return SourceUnavailable(self.name, f"answered {response.status}")
         _require(self.name, response, _OK)
         try:
-            body: bytes = yield Call(lambda: encode(decode_object(response.body, where=category)))
+            body: bytes = yield Call(lambda: encode(_decoded(response, self.max_bytes, where=category)))
         except MalformedInput as error:
             page = response.body.lstrip().startswith(b"<")
             return SourceUnavailable(
                 self.name, f"answered {_PAGE if page else f'something else than records: {error}'}"
             )
-        return Snapshot(category, body, _revision(response), source=self.name, tag=_tag(response))
+        mark = _mark(response)
+        return Snapshot(category, body, _revision(response), source=self.name, tag=_tag(response), mark=mark)
 
     # -- all categories, by what changed --
 
@@ -109,8 +113,10 @@ class PrimarySource:
         now = time.monotonic()
         if not mine or now < self._no_feed_until or (ask.wait and now < self._no_hold_until):
             return {}
-        since = min(known.revision or 0 for known in mine.values())
-        url = self._url(f"changes?since={since}" + (f"&wait={ask.wait:g}" if ask.wait else ""))
+        first = min(mine.values(), key=lambda known: known.revision or 0)
+        since = first.revision or 0
+        at, wait = f"&at={first.mark}" if first.mark else "", f"&wait={ask.wait:g}" if ask.wait else ""
+        url = self._url(f"changes?since={since}{at}{wait}")
         try:
             response: Response = yield Fetch(Request(url, {}, self.deadline + ask.wait, self.max_bytes))
             if response.status in _ABSENT:
@@ -124,24 +130,30 @@ class PrimarySource:
             raise
         self._holds_lost = 0 if ask.wait else self._holds_lost
         self._has_answered = True
-        found: Found = yield Call(partial(_applied, mine, since, response))
+        found: Found = yield Call(partial(_applied, mine, since, response, self.max_bytes))
         return found
 
     def _url(self, path: str) -> str:
         return f"{self.base_url.rstrip('/')}/model_references/v2/{path}"
 
 
-def _applied(known: Mapping[Category, Snapshot], since: int, response: Response) -> Found:
+def _applied(known: Mapping[Category, Snapshot], since: int, response: Response, max_bytes: int) -> Found:
     """The snapshots after the changes; nothing where the answer is no feed of ours, or too long to be worth it."""
     if response.status == _NO_CONTENT:
-        now = _revision(response)
-        return {category: each.still_current(_later(each.revision, now)) for category, each in known.items()}
+        now, mark = _revision(response), _mark(response)
+        return {category: each.still_current(_later(each.revision, now), mark) for category, each in known.items()}
     try:
-        answer = decode_object(response.body)
+        answer = _decoded(response, max_bytes)
         revision, changes = answer.get("revision"), answer.get("changes")
-        if type(revision) is not int or revision < since or not isinstance(changes, list) or answer.get("more"):
+        if (
+            type(revision) is not int
+            or not since <= revision <= _LAST
+            or not isinstance(changes, list)
+            or answer.get("more")
+        ):
             return {}
-        return {category: _patched(snapshot, changes, revision) for category, snapshot in known.items()}
+        mark = _mark(response)
+        return {category: _patched(snapshot, changes, revision, mark) for category, snapshot in known.items()}
     except (MalformedInput, _NoChangeError):
         return {}
 
@@ -150,7 +162,7 @@ class _NoChangeError(Exception):
     """An entry of the feed that cannot be applied."""
 
 
-def _patched(snapshot: Snapshot, changes: list[JsonValue], revision: int) -> Snapshot:
+def _patched(snapshot: Snapshot, changes: list[JsonValue], revision: int, mark: str | None) -> Snapshot:
     """The snapshot with its changes, byte for byte what PRIMARY has: an update keeps its place, a new one is last."""
     records: JsonObject = {}
     gone: set[str] = set()
@@ -169,10 +181,11 @@ def _patched(snapshot: Snapshot, changes: list[JsonValue], revision: int) -> Sna
         if record is not None:
             records[name] = record
     if not (records or gone):
-        return snapshot.still_current(_later(snapshot.revision, revision))
+        return snapshot.still_current(_later(snapshot.revision, revision), mark)
     kept = {name: document for name, document in decode_object(snapshot.body).items() if name not in gone}
     body, delta = encode(kept | records), Delta(snapshot.body, frozenset(gone), records)
-    return Snapshot(snapshot.category, body, revision, source=snapshot.source, tag=content_etag(body), delta=delta)
+    made = replace(snapshot, body=body, revision=revision, tag=content_etag(body), mark=mark)
+    return replace(made, checked=0.0, instead="", retry_after=None, delta=delta)
 
 
 @dataclass(frozen=True)
@@ -233,6 +246,21 @@ def _converted(category: Category, data: bytes, where: str) -> bytes:
 # -- HTTP --
 
 
+def _decoded(response: Response, max_bytes: int, *, where: str = "") -> JsonObject:
+    """The body as JSON, of no more values than a body of that size has in earnest: each costs fifty times its bytes."""
+    if sum(map(response.body.count, (b",", b"[", b"{"))) > max_bytes // _BYTES_A_VALUE:
+        raise MalformedInput("more values than a reference has", where=where)
+    return decode_object(response.body, where=where)
+
+
+def _is_of_a_route(response: Response) -> bool:
+    """Whether a "not found" is about what was asked for; of a route that is not there it is said in one way."""
+    try:
+        return decode_object(response.body).get("detail", _NO_ROUTE) != _NO_ROUTE
+    except MalformedInput:
+        return False
+
+
 def _request(url: str, known: Snapshot | None, deadline: float, max_bytes: int) -> Request:
     """A request that an unchanged body need not be sent for."""
     tag = known.tag if known is not None else None
@@ -257,17 +285,23 @@ def _seconds(retry_after: str) -> float | None:
         return float(retry_after)
     try:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
 def _tag(response: Response) -> str | None:
     tag = response.headers.get("etag") or response.headers.get("last-modified") or ""
-    return tag if tag.isascii() and tag.isprintable() and tag else None  # what cannot be sent back is of no use
+    usable = 0 < len(tag) <= _LONGEST_TAG and tag.isascii() and tag.isprintable()
+    return tag if usable else None  # what cannot be sent back is of no use
 
 
 def _later(known: int | None, told: int | None) -> int | None:
     return max(known, told) if known is not None and told is not None else known or told
+
+
+def _mark(response: Response) -> str | None:
+    value = response.headers.get("x-reference-mark", "")
+    return value if _MARK.match(value) else None
 
 
 def _revision(response: Response) -> int | None:

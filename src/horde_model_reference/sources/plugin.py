@@ -53,7 +53,7 @@ class BackendSource:
     def _read(self, category: Category, known: Snapshot | None) -> Snapshot:
         try:
             documents = self.backend.fetch_category(category, force_refresh=known is not None)
-            body = to_json(documents)  # not `encode`: NaN in one record is that record's fault alone
+            body = to_json(documents, inf_nan_mode="strings")  # not `encode`: NaN is the fault of its record alone
         except Exception as error:  # a plug-in: what it raises is not ours to know
             raise SourceUnavailable(self.name, f"{type(error).__name__}: {error}") from error
         if documents is None:

@@ -28,7 +28,7 @@ __all__ = ["Remembered"]
 
 _log = logger("sources")
 _FETCH, _FOLLOW = ".fetch.lock", ".follow.lock"
-_LOOK_SECONDS, _WATCH_SECONDS = 0.02, 0.1
+_LOOK_SECONDS, _WATCH_SECONDS, _HEIR_SECONDS = 0.02, 0.1, 2.0
 _CLOCK_SLACK = 5.0
 _Release = Callable[[], None]
 
@@ -84,7 +84,10 @@ class Remembered:
         yield from self._save()
         release = yield from self._turn(_FOLLOW, 0.0)
         if release is None:
-            return (yield from self._watch(ask))
+            heard = yield from self._watch(ask)
+            if isinstance(heard, dict):
+                return heard
+            release = heard
         try:
             answers = yield from self.source.read(ask)
         finally:
@@ -103,9 +106,10 @@ class Remembered:
                 if release is not None:
                     release()
 
-    def _watch(self, ask: Ask) -> Flow[Found]:
-        """Another process holds the question; it writes here what it hears."""
-        ends, seen = time.monotonic() + ask.wait, -1
+    def _watch(self, ask: Ask) -> Flow[Found | _Release]:
+        """Another process holds the question; it writes here what it hears. Where it is gone, its turn is ours."""
+        began, seen = time.monotonic(), -1
+        ends, next_try = began + ask.wait, began + _HEIR_SECONDS
         found = ask.refused(SourceUnavailable(self.name, "who follows it has heard nothing", absent=True))
         while True:
             if (now := self.folder.stamp()) != seen:
@@ -115,6 +119,10 @@ class Remembered:
             if _has_news(ask, found) or time.monotonic() >= ends:
                 return found
             yield Pause(_WATCH_SECONDS)
+            if time.monotonic() >= next_try:  # not at once: between two questions the turn is free for a moment
+                next_try += _HEIR_SECONDS
+                if (release := (yield from self._turn(_FOLLOW, 0.0))) is not None:
+                    return release
 
     def _turn(self, name: str, patience: float) -> Flow[_Release | None]:
         """How to give the turn back, or None where somebody else has it."""
