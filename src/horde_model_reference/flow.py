@@ -2,7 +2,7 @@
 
 A *flow* is a generator that yields what it wants done and gets the result back; it never waits itself. Two drivers run
 it: `run` on the caller's thread, `run_async` inside an event loop. Everything between a public method and the network
-is written once, as flows, and composed with `yield from`. `within` puts one deadline over a whole flow.
+is written once, as flows, and composed with `yield from`. `Hurried` is a network with one deadline for a whole flow.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = [
     "Effect",
     "Fetch",
     "Flow",
+    "Hurried",
     "Network",
     "NoNetwork",
     "Pause",
@@ -31,7 +32,6 @@ __all__ = [
     "refused",
     "run",
     "run_async",
-    "within",
 ]
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ Effect: TypeAlias = "Fetch | Call | Pause | All"
 Flow: TypeAlias = Generator[Effect, Any, T]
 
 
-_SHARE = 0.6
+_SHARE_OF_ONE = 0.6
 
 
 class Network(Protocol):
@@ -121,38 +121,24 @@ def refused(request: Request, reason: str) -> Future[Response]:
     return future
 
 
-def within(flow: Flow[T], seconds: float) -> Flow[T]:
-    """The flow, over after `seconds`: every request and pause after that is refused with `SourceUnavailable`.
+class Hurried:
+    """A network for so many seconds from now: what is asked of it later is refused.
 
     No request may use more than three fifths of what is left, so that something is left for who is asked next.
     """
-    return (yield from _until(flow, time.monotonic() + seconds, seconds))
 
+    def __init__(self, network: Network, seconds: float) -> None:
+        self._network, self._seconds = network, seconds
+        self._ends = time.monotonic() + seconds
 
-def _until(flow: Flow[T], ends: float, seconds: float) -> Flow[T]:
-    def cut(effect: Effect) -> Effect:
-        left = ends - time.monotonic()
-        if isinstance(effect, All):
-            return All([_until(part, ends, seconds) for part in effect.flows])
-        if left <= 0 and isinstance(effect, Fetch | Pause):
-            raise SourceUnavailable("the network", f"no answer within {seconds:g} s")
-        if isinstance(effect, Fetch):
-            return Fetch(replace(effect.request, deadline=min(effect.request.deadline, left * _SHARE)))
-        return effect
+    def begin(self, request: Request) -> Future[Response]:
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            return refused(request, f"no answer within {self._seconds:g} s")
+        return self._network.begin(replace(request, deadline=min(request.deadline, left * _SHARE_OF_ONE)))
 
-    try:
-        effect = next(flow)
-        while True:
-            try:
-                result = yield cut(effect)
-            except Exception as error:  # noqa: BLE001  (between a flow and its driver: it is the flow's)
-                effect = flow.throw(error)
-            else:
-                effect = flow.send(result)
-    except StopIteration as end:
-        return cast("T", end.value)
-    finally:
-        flow.close()
+    def close(self) -> None:
+        self._network.close()
 
 
 def run(flow: Flow[T], network: Network) -> T:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
+from contextlib import suppress
 from enum import StrEnum
 
+from horde_model_reference.errors import ReferenceUnavailable
 from horde_model_reference.reference import Reference
-from horde_model_reference.single_flight import SingleFlight
 
 __all__ = ["DeferredPrefetchHandle", "PrefetchStrategy", "begin_prefetch"]
-
-_ALL = "prefetch"
 
 
 class PrefetchStrategy(StrEnum):
@@ -25,47 +25,39 @@ class PrefetchStrategy(StrEnum):
 
 
 class DeferredPrefetchHandle:
-    """A load of all categories that can be awaited, from any event loop, or run. Once it succeeded it is over.
+    """A load of all categories that can be awaited, from any event loop, or run. What is held is not loaded again.
 
     Raises `ReferenceUnavailable` where not a single category could be had; waiting for it again then tries again.
     """
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self._flights: SingleFlight[None] = SingleFlight()
-        self._succeeded = False
         self.prefetch_pending = True
         """True until a load has ended, well or badly."""
 
     def start(self) -> None:
-        """Begin in the background; `run` and `await` then wait for that."""
-        self._flights.begin(_ALL, self._load)
+        """Begin in the background, which never keeps the interpreter from exiting; `run` and `await` wait for that."""
+        threading.Thread(target=self._run_quietly, name="horde-prefetch", daemon=True).start()
 
     def run(self) -> None:
         """Load now, on this thread, or wait for the load that was begun."""
-        if not self._succeeded:
-            self._flights.do(_ALL, self._load)
+        try:
+            self._reference.warm()
+        finally:
+            self.prefetch_pending = False
 
     def __await__(self) -> Generator[object, None, None]:
         return self._wait().__await__()
 
     async def _wait(self) -> None:
-        if not self._succeeded:
-            await self._flights.do_async(_ALL, self._load_async)
-
-    def _load(self) -> None:
-        try:
-            self._reference.warm()
-            self._succeeded = True
-        finally:
-            self.prefetch_pending = False
-
-    async def _load_async(self) -> None:
         try:
             await self._reference.warm_async()
-            self._succeeded = True
         finally:
             self.prefetch_pending = False
+
+    def _run_quietly(self) -> None:
+        with suppress(ReferenceUnavailable):  # whoever waits for it is told
+            self.run()
 
 
 def begin_prefetch(strategy: PrefetchStrategy, reference: Reference) -> DeferredPrefetchHandle | None:

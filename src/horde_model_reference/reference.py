@@ -28,7 +28,7 @@ from horde_model_reference.errors import (
     SourceUnavailable,
     UnknownCategory,
 )
-from horde_model_reference.flow import Call, Flow, Network, run, run_async, within
+from horde_model_reference.flow import Call, Flow, Hurried, Network, run, run_async
 from horde_model_reference.forks import ForkLock, no_fork
 from horde_model_reference.formats.json_codec import decode_object, encode
 from horde_model_reference.keeping import Keeper
@@ -272,16 +272,19 @@ class Reference:
         return _one(category, await self._load_all_async(self._unless_refused(category, fresh), fresh))
 
     def _load_all(self, wanted: list[Category], fresh: bool) -> _Ends:
-        key, loading = self._loading(wanted, fresh)
-        return self._flights.do(key, lambda: run(loading(), self._network), anew=fresh)
+        era, since = self._era, time.time() if fresh else -math.inf
+        return self._flights.do(
+            (frozenset(wanted), era), lambda: run(self._reading(wanted, era, since), self._hurried()), anew=fresh
+        )
 
     async def _load_all_async(self, wanted: list[Category], fresh: bool) -> _Ends:
-        key, loading = self._loading(wanted, fresh)
-        return await self._flights.do_async(key, lambda: run_async(loading(), self._network), anew=fresh)
-
-    def _loading(self, wanted: list[Category], fresh: bool) -> tuple[object, Callable[[], Flow[_Ends]]]:
         era, since = self._era, time.time() if fresh else -math.inf
-        return (frozenset(wanted), era), lambda: within(self._reading(wanted, era, since), self._patience)
+        return await self._flights.do_async(
+            (frozenset(wanted), era), lambda: run_async(self._reading(wanted, era, since), self._hurried()), anew=fresh
+        )
+
+    def _hurried(self) -> Network:
+        return Hurried(self._network, self._patience)
 
     def _reading(self, wanted: list[Category], era: int, since: float, *, wait: float = 0.0) -> Flow[_Ends]:
         before = {category: self._memory.get(category) for category in wanted}

@@ -20,7 +20,6 @@ from horde_model_reference.forks import ForkLock
 __all__ = ["SingleFlight"]
 
 T = TypeVar("T")
-_BACKGROUND = 0
 
 
 class _LeaderGoneError(Exception):
@@ -75,20 +74,6 @@ class SingleFlight(Generic[T]):
             if not anew and not isinstance(error, _LeaderGoneError):
                 return flight.future.result()
             anew = False
-
-    def begin(self, key: Hashable, work: Callable[[], T]) -> None:
-        """Load in a background thread, which never keeps the interpreter from exiting; `do` and `do_async` join it."""
-        flight, leads = self._join(key, _BACKGROUND)
-
-        def lead() -> None:
-            try:
-                with self._leading(key, flight):
-                    self._landed(key, flight, work())
-            except Exception:  # noqa: BLE001, S110  (a driver: whoever joined has it, and whoever comes later tries again)
-                pass
-
-        if leads:
-            threading.Thread(target=lead, name=f"horde-{key}", daemon=True).start()
 
     def _join(self, key: Hashable, leader: int | None) -> tuple[_Flight[T], bool]:
         mine = (os.getpid(), key)  # after a fork the parent's loads are nobody's

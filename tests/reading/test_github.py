@@ -15,7 +15,7 @@ from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.exchange.importing import import_records
 from horde_model_reference.exchange.incoming import read_path
-from horde_model_reference.flow import run, run_async, within
+from horde_model_reference.flow import Hurried, run, run_async
 from horde_model_reference.service.serving import Serving
 from horde_model_reference.settings import HordeModelReferenceSettings
 from horde_model_reference.sources.base import Ask
@@ -196,9 +196,9 @@ def _silence(asked: Asked) -> Iterator[bytes]:
 def test_one_deadline_holds_for_all_files_together(network: HttpNetwork, colour: str) -> None:
     """A first load waits once and not once for each file."""
     with Loopback(_silence) as server:
-        flow = within(GitHubSource(_bases(server.url), 5.0, 1000).read(Ask(dict.fromkeys(ON_GITHUB))), 0.6)
-        began = time.monotonic()
-        answers = run(flow, network) if colour == "sync" else asyncio.run(run_async(flow, network))
+        flow = GitHubSource(_bases(server.url), 5.0, 1000).read(Ask(dict.fromkeys(ON_GITHUB)))
+        began, hurried = time.monotonic(), Hurried(network, 0.6)
+        answers = run(flow, hurried) if colour == "sync" else asyncio.run(run_async(flow, hurried))
         took = time.monotonic() - began
     assert all(isinstance(answer, SourceUnavailable) for answer in answers.values())
     assert took < 2.0

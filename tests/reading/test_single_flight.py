@@ -198,42 +198,6 @@ def test_anew_does_not_take_a_load_that_had_begun_before(colour: str) -> None:
         assert [each.result(10) for each in later] == ["new"] * 3
 
 
-def test_a_load_in_the_background_is_joined_by_both_colours() -> None:
-    """`begin` returns at once; who comes meanwhile waits for it, and an error is theirs."""
-    flights: SingleFlight[int] = SingleFlight()
-    load = Load()
-    flights.begin("k", load)
-    flights.begin("k", load)
-    load.begun.wait(10)
-
-    async def join() -> int:
-        return await flights.do_async("k", load.from_loop)
-
-    with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(flights.do, "k", load), pool.submit(asyncio.run, join())]
-        time.sleep(0.02)
-        load.release.set()
-        assert [each.result(10) for each in waiting] == [1, 1]
-
-
-def test_a_background_load_that_fails_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
-    """Nobody joined, so nobody is told; the next one tries again."""
-    flights: SingleFlight[int] = SingleFlight()
-    done = threading.Event()
-
-    def fail() -> int:
-        done.set()
-        raise LookupError("no")
-
-    flights.begin("k", fail)
-    done.wait(10)
-    for thread in threading.enumerate():
-        if thread.name == "horde-k":
-            thread.join(10)
-    assert flights.do("k", lambda: 4) == 4
-    assert capfd.readouterr() == ("", "")
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_waits_for_nobody() -> None:
     """The thread that was loading in the parent does not exist in the child."""

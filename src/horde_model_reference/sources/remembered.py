@@ -132,10 +132,7 @@ class Remembered:
             release: _Release | None = yield Call(take)
             if release is not None or time.monotonic() >= ends:
                 return release
-            try:
-                yield Pause(_LOOK_SECONDS)
-            except SourceUnavailable:  # the reader cannot wait any longer
-                return None
+            yield Pause(_LOOK_SECONDS)
 
     def _keep(self, answers: Found) -> None:
         try:
