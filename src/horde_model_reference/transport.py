@@ -15,7 +15,7 @@ import weakref
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +120,7 @@ class _Line:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._client is not None:
             await self._client.aclose()
+        await self._loop.shutdown_asyncgens()  # those of answers that were given up half-way
         self._loop.stop()
 
     async def _answer(self, request: Request, ends: float, future: Future[Response]) -> None:
@@ -211,17 +212,17 @@ async def _body(answer: httpx.Response, request: Request) -> bytes:
         raise SourceUnavailable(request.url, f"the answer is encoded as {encoding!r}, which nobody asked for")
     unzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
     pieces, size = [], 0
-    async for raw in answer.aiter_raw():
-        rest = raw
-        while rest:
-            piece = unzip.decompress(rest, _CHUNK) if unzip else rest
-            rest = unzip.unconsumed_tail if unzip else b""
-            if unzip and unzip.unused_data:
-                raise SourceUnavailable(request.url, "there is more after the end of the compressed answer")
-            pieces.append(piece)
-            size += len(piece)
-            if size > request.max_bytes:
-                raise SourceUnavailable(request.url, f"the answer is larger than {request.max_bytes} bytes")
+    async with aclosing(answer.aiter_raw()) as raw:
+        async for rest in raw:
+            while rest:
+                piece = unzip.decompress(rest, _CHUNK) if unzip else rest
+                rest = unzip.unconsumed_tail if unzip else b""  # noqa: PLW2901  (what is left of this piece)
+                if unzip and unzip.unused_data:
+                    raise SourceUnavailable(request.url, "there is more after the end of the compressed answer")
+                pieces.append(piece)
+                size += len(piece)
+                if size > request.max_bytes:
+                    raise SourceUnavailable(request.url, f"the answer is larger than {request.max_bytes} bytes")
     if unzip is not None and size:
         pieces.append(unzip.flush())
         if not unzip.eof:
