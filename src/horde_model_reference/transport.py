@@ -13,11 +13,11 @@ import os
 import threading
 import weakref
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import Request, Response, refused
@@ -212,7 +212,7 @@ async def _body(answer: httpx.Response, request: Request) -> bytes:
         raise SourceUnavailable(request.url, f"the answer is encoded as {encoding!r}, which nobody asked for")
     unzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
     pieces, size = [], 0
-    async with aclosing(answer.aiter_raw()) as raw:
+    async with aclosing(cast("AsyncGenerator[bytes, None]", answer.aiter_raw())) as raw:
         async for rest in raw:
             while rest:
                 piece = unzip.decompress(rest, _CHUNK) if unzip else rest

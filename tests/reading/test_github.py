@@ -90,7 +90,7 @@ def _primary_bodies(root: Path, folder: Path) -> dict[str, bytes]:
     import_records(store, read_path(folder), actor="tests")
     reference = reference_of_store(store)
     serving = Serving(Parts(reference, ReferenceBackend(reference), root, store), HordeModelReferenceSettings())
-    bodies = {str(name): serving.v2(str(name)).body.data for name in ON_GITHUB}
+    bodies = {str(name): serving.answer("v2", str(name)).body.data for name in ON_GITHUB}
     store.close()
     return bodies
 

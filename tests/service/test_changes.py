@@ -204,6 +204,10 @@ def test_who_followed_another_history_is_told_to_read_whole(client: httpx.Client
         assert (other.status_code, other.headers["x-reference-revision"]) == (410, str(head))
     before = client.get(f"{CHANGES}?since={head - 1}").headers["x-reference-mark"]
     assert before == mark
+    assert client.get(f"{CHANGES}?since={head + 1}&at=00000000").status_code == 410
+    _named(store, "later")
+    answer = client.get(f"{CHANGES}?since={head + 1}")  # what was asked for too early is not answered wrongly later
+    assert answer.headers["x-reference-mark"] == next(iter(store.events(since=head))).hash[:8]
 
 
 def _named(store: Store, *names: str) -> None:
@@ -232,7 +236,7 @@ def test_a_replica_of_a_primary_that_was_restored_ends_with_its_records_alone(tm
             restored,
             restored.head,
         )
-        app.state.feed._marks.clear()
+        app.state.feed.mark.cache_clear()
         assert list(replica.reference.read("esrgan", fresh=True)) == ["a", "b", "lost 1", "lost 2"]
         assert "is at revision 3, behind 4" in replica.reference.status()[0].fault
         _named(restored, "new 2", "new 3")

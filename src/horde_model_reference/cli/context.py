@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, BadParameter, Option
 
 from horde_model_reference.errors import StoreUnavailable
 
@@ -48,14 +48,10 @@ def complete(incomplete: str) -> list[str]:
     return [category for category in categories() if category.startswith(incomplete)]
 
 
-CategoryArgument = Annotated[
-    str, typer.Argument(help="A category, for example image_generation.", autocompletion=complete)
-]
-CategoryChoice = Annotated[
-    str | None, typer.Argument(help="A category; default: all of them.", autocompletion=complete)
-]
-CategoryOption = Annotated[str | None, typer.Option(help="Only this category.", autocompletion=complete)]
-At = Annotated[str, typer.Option(metavar="REVISION|TIME", help="As it was then; needs a store. Default: now.")]
+CategoryArgument = Annotated[str, Argument(help="A category, for example image_generation.", autocompletion=complete)]
+CategoryChoice = Annotated[str | None, Argument(help="A category; default: all of them.", autocompletion=complete)]
+CategoryOption = Annotated[str | None, Option(help="Only this category.", autocompletion=complete)]
+At = Annotated[str, Option(metavar="REVISION|TIME", help="As it was then; needs a store. Default: now.")]
 
 
 @dataclass
@@ -64,14 +60,14 @@ class Session:
 
     root: Annotated[
         Path | None,
-        typer.Option(help="Data root; default: horde_model_reference in AIWORKER_CACHE_HOME.", show_default=False),
+        Option(help="Data root; default: horde_model_reference in AIWORKER_CACHE_HOME.", show_default=False),
     ] = None
     database: Annotated[
-        str | None, typer.Option(metavar="URL", help="Database of the store; default: one file under the data root.")
+        str | None, Option(metavar="URL", help="Database of the store; default: one file under the data root.")
     ] = None
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False
+    offline: Annotated[bool, Option("--offline", help="Never use the network.")] = False
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False
+    traceback: Annotated[bool, Option("--traceback", help="Show where an error came from.")] = False
     creates_store = False  # both are for commands that write: make a store where none is,
     takes_over = False  # and take in what an earlier installation left
 
@@ -157,7 +153,7 @@ class Session:
             moment = datetime.fromisoformat(point)
         except ValueError:
             text = f"{point!r} is no revision and no time; write for example 42, 2026-11-23, 2026-11-23T12:00Z or head"
-            raise typer.BadParameter(text) from None
+            raise BadParameter(text) from None
         return store.revision_at(int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
 
     def records(self, category: str) -> Records:

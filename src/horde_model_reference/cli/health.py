@@ -5,26 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
+from email.utils import parsedate_to_datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
 
-import typer
+from typer import Argument, BadParameter, Option
 
+from horde_model_reference import errors
 from horde_model_reference.cli.context import Session, categories, require_path
 from horde_model_reference.cli.output import Table, tell
 from horde_model_reference.cli.reading import category_rows
 from horde_model_reference.domain.findings import Finding, Severity
-from horde_model_reference.errors import (
-    HordeModelReferenceError,
-    MalformedInput,
-    ReferenceUnavailable,
-    SettingsInvalid,
-    SourceUnavailable,
-)
+from horde_model_reference.flow import NoNetwork, Request, run
 
 __all__ = ["Check", "config", "doctor", "examine", "status", "validate"]
 
@@ -34,14 +30,13 @@ _HEARTBEAT_SECONDS, _CLOCK_SECONDS = 5.0, 60.0
 _OK_STATUS, _BUSY = 200, (429, 503)
 _Outcome: TypeAlias = tuple[str, ...]
 """Level, result and, where there is something to do, advice."""
-_Look: TypeAlias = Callable[[Session], _Outcome]
 _NOTHING_CHANGED = "see docs/operations.md; nothing was changed"
 
 
 def validate(
     session: Session,
-    paths: Annotated[list[Path], typer.Argument(help="Folders, files of one category, or bundles.")],
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
+    paths: Annotated[list[Path], Argument(help="Folders, files of one category, or bundles.")],
+    strict: Annotated[bool, Option("--strict", help="Warnings count as errors.")] = False,
 ) -> int:
     """Read files as an import would, and say everything that is wrong with them; nothing is written.
 
@@ -53,34 +48,33 @@ def validate(
     for path in map(require_path, paths):
         try:
             incoming = read_path(path)
-        except MalformedInput as error:
-            place = error.where or str(path)
-            findings.append(Finding(Severity.ERROR, error.reason, error.record, error.field, place))
+        except errors.MalformedInput as error:
+            findings.append(Finding(Severity.ERROR, error.reason, error.record, error.field, error.where or str(path)))
         else:
             records += incoming.total
             findings += incoming.findings + incoming.unknown
-    errors = sum(finding.severity == "error" for finding in findings)
-    warnings = len(findings) - errors
+    wrong = sum(finding.severity == "error" for finding in findings)
+    warnings = len(findings) - wrong
     columns = ("severity", "file", "record", "field", "reason")
     table = Table(columns, [[getattr(finding, name) for name in columns] for finding in findings])
     if session.as_json or findings:
-        value = {"records": records, "errors": errors, "warnings": warnings, "findings": table.as_objects()}
+        value = {"records": records, "errors": wrong, "warnings": warnings, "findings": table.as_objects()}
         table.print(session.as_json, value)
     counted = ", which --strict counts as errors" if strict and warnings else ""
-    tell(f"{records} records are good; {errors} errors, {warnings} warnings{counted}")
-    return int(bool(findings if strict else errors))
+    tell(f"{records} records are good; {wrong} errors, {warnings} warnings{counted}")
+    return int(bool(findings if strict else wrong))
 
 
 def config(
     session: Session,
-    every: Annotated[bool, typer.Option("--all", help="Also those that nothing reads yet.")] = False,
-    changed: Annotated[bool, typer.Option("--changed", help="Only those that are not as by default.")] = False,
+    every: Annotated[bool, Option("--all", help="Also those that nothing reads yet.")] = False,
+    changed: Annotated[bool, Option("--changed", help="Only those that are not as by default.")] = False,
 ) -> None:
     """The settings in force and where each comes from. Secrets are masked."""
     from horde_model_reference.settings_report import describe_settings
 
     if every and changed:
-        raise typer.BadParameter("--all and --changed exclude each other")
+        raise BadParameter("--all and --changed exclude each other")
     rows = [row for row in describe_settings(session.settings) if every or row.origin != "default" or not changed]
     shown = [row for row in rows if every or row.origin != "default" or row.status != "not read yet"]
     cells = [(row.env, row.value, row.origin, row.status) for row in shown]
@@ -102,7 +96,7 @@ def status(session: Session) -> None:
         facts |= {"offline": session.is_offline, "primary_api_url": settings.primary_api_url}
     try:
         session.all_records()
-    except ReferenceUnavailable as error:
+    except errors.ReferenceUnavailable as error:
         facts["fault"] = error.reason or str(error)
     columns = "category records source revision changed checked_seconds stale set_aside fault".split()
     table = Table.of(category_rows(session), columns, title="Categories", once="source")
@@ -136,7 +130,7 @@ def examine(session: Session) -> Iterator[Check]:
     """All checks that make sense here; those behind settings or a store that cannot be read are left out."""
     try:
         checks = _CHECKS_OF_A_STORE if session.reads_store else _CHECKS_OF_A_REPLICA
-    except SettingsInvalid as error:
+    except errors.SettingsInvalid as error:
         for name, reason in error.problems:
             yield Check(FAIL, "settings", f"{name}: {reason}", "correct this environment variable")
         return
@@ -144,7 +138,7 @@ def examine(session: Session) -> Iterator[Check]:
     for name, look in checks:
         try:
             level, result, *advice = look(session)
-        except HordeModelReferenceError as error:
+        except errors.HordeModelReferenceError as error:
             level, result, *advice = FAIL, str(error), _NOTHING_CHANGED
         yield Check(level, name, result, *advice)
         if (level, name) == (FAIL, "store"):
@@ -204,24 +198,20 @@ def _mirror(session: Session) -> _Outcome:
 
 def _asked(url: str, advice: str) -> _Outcome:
     """How an address answers, and how far its clock is from ours, by which the age of what is read is told."""
-    from email.utils import parsedate_to_datetime
-
-    from horde_model_reference.flow import Request
     from horde_model_reference.transport import HttpNetwork
 
     try:
         with closing(HttpNetwork()) as network:
             answer = network.begin(Request(url, deadline=_HEARTBEAT_SECONDS)).result()
-    except SourceUnavailable as error:
+    except errors.SourceUnavailable as error:
         return WARN, str(error), advice
     if answer.status in _BUSY:
         return WARN, f"{url} answers {answer.status}", "nothing: it is asked again later"
     if answer.status != _OK_STATUS or answer.body.lstrip().startswith(b"<"):
         return WARN, f"{url} answers {answer.status}, " + ("a page of HTML" if answer.body else "nothing"), advice
-    try:
+    off = 0.0
+    with suppress(ValueError, OverflowError):  # where it tells no time that can be understood
         off = time.time() - parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
-    except (ValueError, OverflowError):  # it tells no time that can be understood
-        off = 0.0
     if abs(off) > _CLOCK_SECONDS:
         return WARN, f"{url} answers, but the clocks differ by {off:+.0f} s", "set this machine's clock"
     return OK, f"{url} answers"
@@ -248,12 +238,11 @@ def _github(session: Session) -> _Outcome:
 
 def _cache(session: Session) -> _Outcome:
     from horde_model_reference.domain.snapshots import Snapshot
-    from horde_model_reference.flow import NoNetwork, run
     from horde_model_reference.sources.base import Ask
     from horde_model_reference.sources.folder import FolderSource
 
     found = run(FolderSource(session.data_root).read(Ask(dict.fromkeys(categories()))), NoNetwork()).values()
-    damaged = [str(each) for each in found if isinstance(each, SourceUnavailable) and not each.absent]
+    damaged = [str(each) for each in found if isinstance(each, errors.SourceUnavailable) and not each.absent]
     copies = [each for each in found if isinstance(each, Snapshot)]
     if damaged:
         return WARN, _some(damaged), "delete the file: it is fetched again"
@@ -261,11 +250,8 @@ def _cache(session: Session) -> _Outcome:
         return OK, "empty; the first read fills it"
     ages = [time.time() - copy.checked for copy in copies]
     if min(ages) < -_CLOCK_SECONDS:
-        return (
-            WARN,
-            f"{len(copies)} categories, some written {-min(ages):.0f} s in the future",
-            "set this machine's clock",
-        )
+        result = f"{len(copies)} categories, some written {-min(ages):.0f} s in the future"
+        return WARN, result, "set this machine's clock"
     return OK, f"{len(copies)} categories, the oldest known to be current {max(ages):.0f} s ago"
 
 
@@ -286,16 +272,10 @@ def _reading(session: Session) -> _Outcome:
     return OK, f"{records} records from {', '.join(dict.fromkeys(each.source for each in held if each.records))}"
 
 
-_CHECKS: tuple[tuple[str, _Look], ...] = (
+_CHECKS: tuple[tuple[str, Callable[[Session], _Outcome]], ...] = (
     *((f"extra {extra}", partial(_extra, extra)) for extra in _EXTRAS),
     ("data root", _data_root),
     ("store", _store),
 )
 _CHECKS_OF_A_STORE = (*_CHECKS, ("chain", _chain), ("mirror", _mirror), ("reading", _reading))
-_CHECKS_OF_A_REPLICA = (
-    *_CHECKS,
-    ("cache", _cache),
-    ("PRIMARY", _primary),
-    ("GitHub", _github),
-    ("reading", _reading),
-)
+_CHECKS_OF_A_REPLICA = (*_CHECKS, ("cache", _cache), ("PRIMARY", _primary), ("GitHub", _github), ("reading", _reading))

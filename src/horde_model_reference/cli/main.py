@@ -17,7 +17,7 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Abort, BadParameter, Context, Exit, Option, Typer
 
 from horde_model_reference import __version__, errors
 from horde_model_reference.cli import health, reading, serving, storing
@@ -81,14 +81,12 @@ _WITHOUT_JSON = ("serve", "demo")
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"hmr {__version__}")
-        raise typer.Exit
+        raise Exit
 
 
 def hmr(
     _session: Session,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
+    version: Annotated[bool, Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """The registry of AI model metadata for the AI Horde.
 
@@ -104,19 +102,18 @@ def _face(function: Callable[..., int | None], *without: str) -> Callable[..., N
     """The function as typer shall see it: without the session, with the common options, its errors told."""
     common = [p for p in signature(Session, eval_str=True).parameters.values() if p.name not in without]
     _, *own = signature(function, eval_str=True).parameters.values()
-    context_word = Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    context_word = Parameter("context", Parameter.KEYWORD_ONLY, annotation=Context)
 
-    def face(context: typer.Context, **words: object) -> None:
-        session: Session = context.obj or Session()
-        context.obj = session
+    def face(context: Context, **words: object) -> None:
+        session = context.ensure_object(Session)
         for word in common:  # what stands after the command is stronger than what stands before it
             setattr(session, word.name, words.pop(word.name) or getattr(session, word.name))
         try:
             code = _code_of(session, lambda: function(session, **words))
-        except BrokenPipeError:  # while it was told what went wrong
+        except BrokenPipeError:  # also while it was told what went wrong
             code = _BROKEN_PIPE
         if code:
-            raise typer.Exit(code)
+            raise Exit(code)
 
     face.__doc__ = function.__doc__
     parameters = [context_word, *(p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *common))]
@@ -125,17 +122,15 @@ def _face(function: Callable[..., int | None], *without: str) -> Callable[..., N
 
 
 def _code_of(session: Session, command: Callable[[], int | None]) -> int:
-    """Run the command; what it raises is told in words and becomes its exit code."""
+    """Run the command; what it raises is told in words and becomes its exit code, unless nobody is there to read."""
     try:
         code = command() or 0
         sys.stdout.flush()
-    except (typer.Exit, typer.Abort, typer.BadParameter):
+    except (Exit, Abort, BadParameter, BrokenPipeError):
         raise
     except KeyboardInterrupt:
         tell("hmr: interrupted")
         return _INTERRUPTED
-    except BrokenPipeError:
-        return _BROKEN_PIPE
     except Exception as error:  # noqa: BLE001  (the last one before the user)
         if session.traceback:
             traceback.print_exception(error)
@@ -182,7 +177,7 @@ def _worded(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+app = Typer(rich_markup_mode=None, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 app.callback(epilog=_EXIT_CODES)(_face(hmr))
 for _name, _function, _examples in _COMMANDS:
     _epilog = "\n".join(["\b", "Examples:", *(f"  hmr {_name} {words}" for words in _examples)])

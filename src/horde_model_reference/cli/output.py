@@ -108,17 +108,15 @@ def _print_rich(table: Table) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as RichTable
-    from rich.text import Text
 
-    title = Text(_printable(table.title), "table.title") if table.title else None  # no markup: it names a model
-    shown = RichTable(title=title, box=SIMPLE_HEAD, title_justify="left")
+    shown = RichTable(title=_printable(table.title) or None, box=SIMPLE_HEAD, title_justify="left")
     for place, column in enumerate(table.columns):
         kinds = {type(row[place]) for row in table.rows if row[place] is not None}
         numeric = kinds and kinds <= {int, float}
-        shown.add_column(Text(column.replace("_", " ")), justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
     for row in table.rows:
-        shown.add_row(*(Text(_printable(text)) for text in map(_rounded, table.columns, row)))
-    Console().print(shown)
+        shown.add_row(*map(_printable, map(_rounded, table.columns, row)))
+    Console(markup=False, emoji=False, highlight=False).print(shown)  # a name means nothing but itself
 
 
 def _rounded(column: str, value: object) -> str:

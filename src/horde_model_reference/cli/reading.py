@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +11,8 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-import typer
+from pydantic_core import to_jsonable_python
+from typer import Argument, BadParameter, Option
 
 from horde_model_reference.cli.context import At, CategoryArgument, CategoryChoice, Session, categories
 from horde_model_reference.cli.output import Table, at_time, tell
@@ -27,13 +27,10 @@ if TYPE_CHECKING:
     from horde_model_reference.domain.query import ModelQuery
     from horde_model_reference.domain.records import GenericModelRecord
     from horde_model_reference.domain.validation import Records
-    from horde_model_reference.reference import CategoryStatus
 
 __all__ = ["category_rows", "list_", "query", "show", "stats"]
 
 _EVERY = "all"
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}\Z")
-_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _BEST = ("name", "baseline", "controlnet_style", "style", "parameters_count", "nsfw", "version", "size_on_disk_bytes")
 _COUNTED = ("baseline", "style", "controlnet_style", "nsfw", "inpainting", "quantization", "tags")
 _TOP = 12
@@ -41,10 +38,10 @@ _FACTS = """
     category domain purpose records source revision set_aside fault stale checked_seconds next_attempt_seconds
     changed age_seconds
 """.split()
-_NOT_READ = (0, None, None, 0, "cannot be had", True, None, None)
+_NOT_READ: tuple[object, ...] = (0, None, None, 0, "cannot be had", True, None, None)
 
-Limit = Annotated[int | None, typer.Option(min=1, help="At most that many.")]
-Offset = Annotated[int, typer.Option(min=0, help="Without the first so many.")]
+Limit = Annotated[int | None, Option(min=1, help="At most that many.")]
+Offset = Annotated[int, Option(min=0, help="Without the first so many.")]
 
 
 def list_(session: Session, category: CategoryChoice = None, limit: Limit = None, offset: Offset = 0) -> None:
@@ -65,9 +62,9 @@ def list_(session: Session, category: CategoryChoice = None, limit: Limit = None
 def show(
     session: Session,
     category: CategoryArgument,
-    name: Annotated[str, typer.Argument(help="The model, exactly as `list` writes it.")],
+    name: Annotated[str, Argument(help="The model, exactly as `list` writes it.")],
     at: At = "",
-    legacy: Annotated[bool, typer.Option("--legacy", help="In the format of the two GitHub repositories.")] = False,
+    legacy: Annotated[bool, Option("--legacy", help="In the format of the two GitHub repositories.")] = False,
 ) -> None:
     """One record, field by field."""
     document = _document(session, category, name, at, legacy)
@@ -78,13 +75,13 @@ def query(
     session: Session,
     category: CategoryArgument,
     filters: Annotated[
-        list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Conditions, as told above.")
+        list[str] | None, Argument(metavar="[FIELD=VALUE]...", help="Conditions, as told above.")
     ] = None,
-    sort: Annotated[str, typer.Option(help="Fields to order by, comma separated; a leading - turns one round.")] = "",
-    columns: Annotated[str, typer.Option(help="Fields to print, comma separated; a__b reaches into nested ones.")] = "",
+    sort: Annotated[str, Option(help="Fields to order by, comma separated; a leading - turns one round.")] = "",
+    columns: Annotated[str, Option(help="Fields to print, comma separated; a__b reaches into nested ones.")] = "",
     limit: Limit = None,
     offset: Offset = 0,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma separated values.")] = False,
+    as_csv: Annotated[bool, Option("--csv", help="Print comma separated values.")] = False,
 ) -> None:
     """The models of a category for which all filters hold; the category `all` means every one.
 
@@ -102,7 +99,7 @@ def query(
     try:
         everything = selection.to_list()
     except TypeError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise BadParameter(str(error)) from None
     found = everything[offset:][:limit]
     table = Table(chosen, _rows_of(record_type, found, chosen), category)
     if as_csv:
@@ -138,8 +135,6 @@ def _rows_of(
     record_type: type[GenericModelRecord], records: Sequence[GenericModelRecord], columns: Iterable[str]
 ) -> list[list[object]]:
     """The values of (nested) fields, None where a path ends early. Raises `UnknownField`."""
-    from pydantic_core import to_jsonable_python
-
     from horde_model_reference.domain.record_fields import column_or_none, parse_path
 
     values = [column_or_none(records, parse_path(record_type, column)) for column in columns]
@@ -150,16 +145,13 @@ def category_rows(session: Session) -> list[dict[str, object]]:
     """What is known of each category, of those read and of those that cannot be had."""
     held, now, rows = {each.category: each for each in session.parts.reference.status()}, time.time(), []
     for category, kind in categories().items():
-        each, moved = held.get(category), session.parts.last_updated(category)
-        read = _read(each) if each else _NOT_READ
+        each, moved, read = held.get(category), session.parts.last_updated(category), _NOT_READ
+        if each:
+            times = (round(each.age, 1), round(each.next_attempt, 1))
+            read = (each.records, each.source, each.revision, len(each.set_aside), each.fault, each.stale, *times)
         when = (at_time(moved * 1000), int(now - moved)) if moved else (None, None)
         rows.append(dict(zip(_FACTS, (category, kind.domain, kind.purpose, *read, *when), strict=True)))
     return rows
-
-
-def _read(each: CategoryStatus) -> tuple[object, ...]:
-    times = (round(each.age, 1), round(each.next_attempt, 1))
-    return (each.records, each.source, each.revision, len(each.set_aside), each.fault, each.stale, *times)
 
 
 def _document(session: Session, category: str, name: str, at: str, legacy: bool) -> JsonObject:
@@ -240,12 +232,12 @@ def _condition(record_type: type[GenericModelRecord], text: str) -> Predicate:
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals or not name:
-        raise typer.BadParameter(f"{text!r} is no filter; write FIELD=VALUE, for example nsfw=false")
+        raise BadParameter(f"{text!r} is no filter; write FIELD=VALUE, for example nsfw=false")
     field, _, operation = name.rpartition("__")
     if not field or operation not in OPERATORS:
         field, operation = name, "eq"
     path = parse_path(record_type, field, OPERATORS)
-    kinds = _kinds(record_type.model_fields[path[0]].annotation) if len(path) == 1 else frozenset()
+    kinds = _kinds(record_type.model_fields[path[0]].annotation) if len(path) == 1 else set[object]()
     several = operation in ("in", "not_in")
     values = [_value(field, kinds, part) for part in (value.split(",") if several else [value])]
     if list in kinds and operation in ("eq", "ne", "in", "not_in") and values != [None]:
@@ -254,28 +246,25 @@ def _condition(record_type: type[GenericModelRecord], text: str) -> Predicate:
     return comparison(path, operation, values if several else values[0], column_or_none)  # a missing key is `none`
 
 
-def _kinds(annotation: object) -> frozenset[object]:
-    """The plain types that a field's annotation allows; of a list, `list` and those of its elements."""
-    origin = get_origin(annotation)
-    inner = [_kinds(argument) for argument in get_args(annotation)]
-    own = frozenset({origin}) if origin in (list, dict) else frozenset()
-    return own.union(*inner) if inner else frozenset({annotation})
+def _kinds(annotation: object) -> set[object]:
+    """The types in a field's annotation: what it holds, and what that is made of."""
+    return {get_origin(annotation) or annotation}.union(*map(_kinds, get_args(annotation)))
 
 
-def _value(field: str, kinds: frozenset[object], text: str) -> object:
+def _value(field: str, kinds: set[object], text: str) -> object:
     """The text as what the field holds; in a nested one, whose type nobody declared, as what it looks like."""
+    from pydantic import TypeAdapter, ValidationError
+
     word = text.strip().lower()
     if word in ("none", "null"):
         return None
     if any(isinstance(kind, type) and issubclass(kind, str) for kind in kinds):
         return text
-    if bool in kinds or (word in ("true", "false") and not kinds):
-        if word not in _TRUTH:
-            raise typer.BadParameter(f"{field} is true or false, not {text!r}")
-        return _TRUTH[word]
+    is_truth = bool in kinds or (word in ("true", "false") and not kinds)
     try:
-        return int(word) if _WHOLE.match(word) else float(word)
-    except ValueError:
-        if kinds & {int, float}:
-            raise typer.BadParameter(f"{field} is a number, not {text!r}") from None
-        return text
+        return TypeAdapter[object](bool if is_truth else int | float).validate_strings(word)
+    except ValidationError:
+        if not kinds & {bool, int, float}:
+            return text
+        kind = "true or false" if is_truth else "a number"
+        raise BadParameter(f"{field} is {kind}, not {text!r}") from None

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -15,9 +14,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from subprocess import DEVNULL, PIPE, run
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from horde_model_reference.cli.context import Session, require_path
 from horde_model_reference.cli.output import say, tell
@@ -25,7 +25,6 @@ from horde_model_reference.cli.storing import import_, log
 from horde_model_reference.errors import MissingExtra, SourceUnavailable
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from uvicorn import Server
 
 __all__ = ["demo", "serve"]
@@ -40,8 +39,8 @@ _ENDS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM
 
 def serve(
     session: Session,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = _LOCAL,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 19800,
+    host: Annotated[str, Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = _LOCAL,
+    port: Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 19800,
 ) -> None:
     """Serve the store under the data root as a PRIMARY, until Ctrl-C. The store is created on first use."""
     server = _server(session, host, port, "info")
@@ -53,9 +52,9 @@ def serve(
 
 def demo(
     session: Session,
-    data: Annotated[Path | None, typer.Option(help="Your own files instead of the starter catalogue.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the PRIMARY; 0 takes a free one.")] = 0,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the data root there afterwards.")] = False,
+    data: Annotated[Path | None, Option(help="Your own files instead of the starter catalogue.")] = None,
+    port: Annotated[int, Option(min=0, max=65535, help="Port of the PRIMARY; 0 takes a free one.")] = 0,
+    keep: Annotated[bool, Option("--keep", help="Leave the data root there afterwards.")] = False,
 ) -> None:
     """Import a catalogue, serve it as a PRIMARY, and read it back through a REPLICA in another process.
 
@@ -94,11 +93,10 @@ def _stay(here: Session, url: str) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         say("Not on a terminal, so the demo ends here; on one it serves until Ctrl-C.")
         return
-    try:
+    with suppress(KeyboardInterrupt):
         say("Press Ctrl-C to stop.")
         threading.Event().wait()
-    except KeyboardInterrupt:
-        say("Stopped.")
+    say("Stopped.")
 
 
 def _server(session: Session, host: str, port: int, log_level: str) -> Server:
@@ -131,7 +129,7 @@ def _require_free(host: str, port: int) -> None:
 def _served(session: Session, port: int) -> Iterator[str]:
     """The address of the store over HTTP, served from a thread of this process as long as the block runs."""
     server = _server(session, _LOCAL, port, "warning")
-    app = cast("FastAPI", server.config.app)
+    app: Any = server.config.app
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while thread.is_alive() and not server.started:
@@ -150,15 +148,9 @@ def _replica(url: str, root: Path, *words: str) -> None:
     """This program in a process of its own, with none of our settings but these, and no proxy in between."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(_PREFIX)}
     own = {f"{_PREFIX}REPLICATE_MODE": "REPLICA", f"{_PREFIX}PRIMARY_API_URL": f"{url}/api"}
+    own |= {"NO_PROXY": _LOCAL, "no_proxy": _LOCAL}
     sys.stdout.flush()  # what it prints comes after what we did
-    done = subprocess.run(
-        [sys.executable, "-m", "horde_model_reference", "--root", str(root), *words],
-        env={**kept, **own, "NO_PROXY": _LOCAL, "no_proxy": _LOCAL},
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=_DEADLINE_SECONDS,
-        check=False,
-    )
+    program = [sys.executable, "-m", "horde_model_reference", "--root", str(root), *words]
+    done = run(program, env=kept | own, stdin=DEVNULL, stderr=PIPE, text=True, timeout=_DEADLINE_SECONDS, check=False)
     if done.returncode:
         raise SourceUnavailable("the replica", done.stderr.strip())

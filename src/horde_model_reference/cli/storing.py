@@ -12,7 +12,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-import typer
+from typer import Argument, BadParameter, Option
 
 from horde_model_reference.cli.context import At, CategoryOption, Session, categories, complete, require_path
 from horde_model_reference.cli.output import Table, at_time, say, tell, working
@@ -34,15 +34,15 @@ _TOLD = 20
 
 def import_(
     session: Session,
-    path: Annotated[Path | None, typer.Argument(help="Folder or file; left out with --starter.")] = None,
+    path: Annotated[Path | None, Argument(help="Folder or file; left out with --starter.")] = None,
     form: Annotated[
-        Literal["auto", "v2", "legacy"], typer.Option("--format", help="Which of the formats in a folder to read.")
+        Literal["auto", "v2", "legacy"], Option("--format", help="Which of the formats in a folder to read.")
     ] = "auto",
-    prune: Annotated[bool, typer.Option("--prune", help="Also delete what the categories read do not hold.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and write nothing.")] = False,
-    actor: Annotated[str, typer.Option(help="Who is noted in the log; default: your user name.")] = "",
-    note: Annotated[str, typer.Option(help="Why, for the log.")] = "import",
-    starter: Annotated[bool, typer.Option("--starter", help="Take the starter catalogue of the package.")] = False,
+    prune: Annotated[bool, Option("--prune", help="Also delete what the categories read do not hold.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Say what would change, and write nothing.")] = False,
+    actor: Annotated[str, Option(help="Who is noted in the log; default: your user name.")] = "",
+    note: Annotated[str, Option(help="Why, for the log.")] = "import",
+    starter: Annotated[bool, Option("--starter", help="Take the starter catalogue of the package.")] = False,
 ) -> int:
     """Take records into the store: a folder of legacy or v2 files, a single file of one category, or a bundle.
 
@@ -51,7 +51,7 @@ def import_(
     1 then. The store is created on first use.
     """
     if (path is None) is not starter:
-        raise typer.BadParameter("give a PATH or --starter, one of the two")
+        raise BadParameter("give a PATH or --starter, one of the two")
     from horde_model_reference.exchange.importing import import_records
     from horde_model_reference.exchange.incoming import read_path
     from horde_model_reference.exchange.mirror import Mirror
@@ -73,11 +73,11 @@ def import_(
 
 def export(
     session: Session,
-    folder: Annotated[Path | None, typer.Argument(help="Folder for one file a category.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="One file that `import` gives back exactly.")] = None,
-    form: Annotated[Literal["v2", "legacy"], typer.Option("--format", help="Format of the files in a folder.")] = "v2",
+    folder: Annotated[Path | None, Argument(help="Folder for one file a category.")] = None,
+    bundle: Annotated[Path | None, Option(help="One file that `import` gives back exactly.")] = None,
+    form: Annotated[Literal["v2", "legacy"], Option("--format", help="Format of the files in a folder.")] = "v2",
     category: Annotated[
-        list[str] | None, typer.Option(help="Only this one; may be repeated.", autocompletion=complete)
+        list[str] | None, Option(help="Only this one; may be repeated.", autocompletion=complete)
     ] = None,
     at: At = "head",
 ) -> int:
@@ -86,7 +86,7 @@ def export(
     Exit code 1 where the folder holds a file, from before, of a category that has no records at that revision.
     """
     if (folder is None) is (bundle is None):
-        raise typer.BadParameter("give a FOLDER or --bundle FILE, one of the two")
+        raise BadParameter("give a FOLDER or --bundle FILE, one of the two")
     from horde_model_reference.domain.categories import find_category
     from horde_model_reference.exchange import exporting
 
@@ -110,9 +110,9 @@ def export(
 
 def log(
     session: Session,
-    since: Annotated[int, typer.Option(metavar="REVISION", min=0, help="Only what happened after this one.")] = 0,
+    since: Annotated[int, Option(metavar="REVISION", min=0, help="Only what happened after this one.")] = 0,
     category: CategoryOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The newest so many.")] = 20,
+    limit: Annotated[int, Option(min=1, max=1_000_000, help="The newest so many.")] = 20,
 ) -> None:
     """The newest changes, the latest one last."""
     from horde_model_reference.domain.categories import find_category
@@ -129,8 +129,8 @@ def log(
 
 def diff(
     session: Session,
-    before: Annotated[str, typer.Argument(help="A folder, file or bundle; or a revision or time of the store.")],
-    after: Annotated[str, typer.Argument(help="The same; default: the store as it is.")] = "head",
+    before: Annotated[str, Argument(help="A folder, file or bundle; or a revision or time of the store.")],
+    after: Annotated[str, Argument(help="The same; default: the store as it is.")] = "head",
     category: CategoryOption = None,
 ) -> int:
     """What changed between two states, record by record, in words. Exit code 1 where anything did.
@@ -141,16 +141,12 @@ def diff(
 
     wanted = [] if category is None else [find_category(category)]
     (old, old_faulty), (new, new_faulty) = (_state(session, side, wanted) for side in (before, after))
-    found = [
-        (each, record)
-        for each in wanted or dict.fromkeys([*old, *new])
-        for record in compare_records(old.get(each, {}), new.get(each, {}))
-    ]
-    rows = [row for each, record in found for row in _rows(each, record)]
-    value = [{"category": each, **asdict(record)} for each, record in found]
+    found = {each: compare_records(old.get(each, {}), new.get(each, {})) for each in wanted or {**old, **new}}
+    rows = [row for each, records in found.items() for record in records for row in _rows(each, record)]
+    value = [{"category": each, **asdict(record)} for each, records in found.items() for record in records]
     table = Table(("change", "category", "name", "what", "alarming"), rows, without_rows="no differences")
     table.print(session.as_json, value)
-    return int(bool(found) or old_faulty or new_faulty)
+    return int(bool(value) or old_faulty or new_faulty)
 
 
 def verify(session: Session) -> int:
@@ -184,8 +180,7 @@ def _importable(session: Session, dry_run: bool) -> Iterator[Store]:
 
 def _of_other_revisions(folder: Path, legacy: bool, written: list[Path]) -> list[Path]:
     """Files in the folder that an export of everything would write, had their categories any records then."""
-    kinds = categories().items()
-    names = {kind.legacy_filename(each) if legacy else kind.v2_filename(each) for each, kind in kinds}
+    names = {kind.legacy_filename(each) if legacy else kind.v2_filename(each) for each, kind in categories().items()}
     return [path for path in sorted({folder / name for name in names} - {*written}) if path.is_file()]
 
 
@@ -221,15 +216,13 @@ def _state(session: Session, side: str, wanted: list[str]) -> tuple[_State, bool
 
     if not (Path(side).exists() or "/" in side):
         found = entries_of(session.store(), wanted, session.revision(side))
-        return {
-            each: {name: decode_object(e.document) for name, e in entries.items()} for each, entries in found
-        }, False
+        stored = {each: {name: decode_object(e.document) for name, e in entries.items()} for each, entries in found}
+        return stored, False
     incoming = read_path(require_path(Path(side)))
     for finding in incoming.findings:
         tell(f"{finding.severity}: {finding}")
     faulty = any(finding.severity == "error" for finding in incoming.findings)
-    records = incoming.records.items()
-    return {each: {r.name: decode_object(r.document) for r in taken} for each, taken in records}, faulty
+    return {each: {r.name: decode_object(r.document) for r in rows} for each, rows in incoming.records.items()}, faulty
 
 
 def _rows(category: str, record: RecordDifference) -> Iterator[tuple[str, ...]]:

@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from functools import partial
 from types import FrameType
 
 from fastapi import FastAPI
@@ -22,8 +21,6 @@ from horde_model_reference.settings import HordeModelReferenceSettings, get_sett
 from horde_model_reference.wiring import Mode, Parts, assemble
 
 __all__ = ["create_app"]
-
-_Handler = Callable[[int, FrameType | None], object]
 
 
 def create_app(parts: Parts | None = None, settings: HordeModelReferenceSettings | None = None) -> FastAPI:
@@ -43,7 +40,8 @@ def create_app(parts: Parts | None = None, settings: HordeModelReferenceSettings
                     await run_in_threadpool(Mirror(served.store, served.root).keep_up)
                 application.state.feed = feed = Feed(served.store)
                 ends.callback(feed.bell.close)
-                _before_the_end(feed.bell.close, ends)
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    _before_the_end(number, feed.bell.close, ends)
             yield
 
     application = FastAPI(
@@ -57,25 +55,23 @@ def create_app(parts: Parts | None = None, settings: HordeModelReferenceSettings
     application.add_middleware(FeedFirst)
     answer_errors(application)
     for prefix, documented in (("/api", True), ("", False)):
-        application.include_router(root_router(), prefix=prefix, include_in_schema=documented)
-        application.include_router(changes_router(), prefix=prefix, include_in_schema=documented)
-        for version in VERSIONS:
-            application.include_router(reference_router(version), prefix=prefix, include_in_schema=documented)
+        for router in (root_router(), changes_router(), *map(reference_router, VERSIONS)):
+            application.include_router(router, prefix=prefix, include_in_schema=documented)
     return application
 
 
-def _before_the_end(tell: Callable[[], object], ends: ExitStack) -> None:
-    """Have `tell` called when a signal asks the process to end, before the server's own handler.
+def _before_the_end(number: signal.Signals, tell: Callable[[], object], ends: ExitStack) -> None:
+    """Have `tell` called when that signal asks the process to end, before the server's own handler.
 
     A server first waits for the requests that it has, and only then ends the lifespan; some wait for a minute.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        handler = signal.getsignal(number)
-        if callable(handler) and threading.current_thread() is threading.main_thread():
-            ends.callback(signal.signal, number, handler)
-            signal.signal(number, partial(_told, tell, handler))
+    handler = signal.getsignal(number)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        return
 
+    def tell_first(number: int, frame: FrameType | None) -> None:
+        tell()
+        handler(number, frame)
 
-def _told(tell: Callable[[], object], handler: _Handler, number: int, frame: FrameType | None) -> None:
-    tell()
-    handler(number, frame)
+    ends.callback(signal.signal, number, handler)
+    signal.signal(number, tell_first)

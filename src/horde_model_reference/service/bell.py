@@ -14,8 +14,7 @@ from horde_model_reference.errors import StoreError
 
 __all__ = ["Bell"]
 
-_LOOK_SECONDS, _MOST_WAITING = 0.05, 20_000
-_BREATH_SECONDS = 0.2
+_LOOK_SECONDS, _BREATH_SECONDS, _MOST_WAITING = 0.05, 0.2, 20_000
 
 
 class Bell:
@@ -60,7 +59,7 @@ class Bell:
     def close(self) -> None:
         """Let everybody go: the server is about to end. May be called on any thread, and by a handler of signals."""
         self._closed = True
-        self._do_soon(self._let_go)
+        self._do_soon(self._wake)
 
     def _do_soon(self, what: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed
@@ -71,9 +70,7 @@ class Bell:
             while self._waiting:
                 self._rung.clear()
                 head = await self.look()
-                for waiter, seen in self._waiting.items():
-                    if seen != head and not waiter.done():
-                        waiter.set_result(head)
+                self._wake(head)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._rung.wait(), _LOOK_SECONDS)
         except StoreError as error:
@@ -83,7 +80,8 @@ class Bell:
         finally:
             self._watch = None
 
-    def _let_go(self) -> None:
+    def _wake(self, head: int | None = None) -> None:
+        """Those who have seen another revision than `head`; without one everybody, as if nothing had happened."""
         for waiter, seen in self._waiting.items():
-            if not waiter.done():
-                waiter.set_result(seen)
+            if seen != head and not waiter.done():
+                waiter.set_result(seen if head is None else head)

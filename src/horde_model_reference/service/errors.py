@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 
 from horde_model_reference.errors import (
-    HordeModelReferenceError,
     ModelNotFound,
     ReferenceUnavailable,
     RevisionUnknown,
@@ -16,13 +17,7 @@ from horde_model_reference.errors import (
 
 __all__ = ["answer_errors", "no_feed"]
 
-_STATUS: tuple[tuple[type[HordeModelReferenceError], int], ...] = (
-    (UnknownCategory, 422),
-    (ModelNotFound, 404),
-    (ReferenceUnavailable, 404),
-    (RevisionUnknown, 410),
-    (StoreError, 503),
-)
+_STATUS = {UnknownCategory: 422, ModelNotFound: 404, ReferenceUnavailable: 404, RevisionUnknown: 410, StoreError: 503}
 _READ_WHOLE = ". Read the categories whole, and go on from the X-Reference-Revision that comes with them"
 
 
@@ -33,16 +28,12 @@ def no_feed() -> HTTPException:
 
 def answer_errors(app: FastAPI) -> None:
     """Make the app answer our errors as `{"detail": ...}` with the status that says whose fault it is."""
-    for kind, status in _STATUS:
-        app.add_exception_handler(kind, _Answer(status))
+    for kind, status in _STATUS.items():
+        app.add_exception_handler(kind, partial(_answer, status))
 
 
-class _Answer:
-    def __init__(self, status: int) -> None:
-        self._status = status
-
-    async def __call__(self, _request: Request, error: Exception) -> JSONResponse:
-        if isinstance(error, RevisionUnknown):
-            headers = {"X-Reference-Revision": str(error.newest)}
-            return JSONResponse({"detail": f"{error}{_READ_WHOLE}"}, self._status, headers)
-        return JSONResponse({"detail": str(error)}, self._status)
+async def _answer(status: int, _request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, RevisionUnknown):
+        headers = {"X-Reference-Revision": str(error.newest)}
+        return JSONResponse({"detail": f"{error}{_READ_WHOLE}"}, status, headers)
+    return JSONResponse({"detail": str(error)}, status)

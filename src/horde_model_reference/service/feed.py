@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice, takewhile
 from typing import TypeVar
 
@@ -44,31 +45,32 @@ class Feed:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._marks: dict[int, str] = {}
+        self.mark = lru_cache(maxsize=_KEPT)(self._mark)
         self._marking: dict[int, asyncio.Future[str]] = {}
-        self._told: dict[tuple[Question, int], asyncio.Future[Answer]] = {}
+        self._answers: dict[tuple[Question, int], asyncio.Future[Answer]] = {}
         self.bell = Bell(store.head)
         store.subscribe(self.bell.ring)
 
-    def mark(self, revision: int) -> str:
-        """What tells the history up to a revision from another of the same length: the first digits of its hash."""
-        if revision not in self._marks:
-            event = next(iter(self._store.events(since=revision - 1, limit=1)), None) if revision else None
-            mark = event.hash[:_DIGITS] if event is not None and event.revision == revision else "0" * _DIGITS
-            self._marks = dict(list(self._marks.items())[1 - _KEPT :]) | {revision: mark}
-        return self._marks[revision]
+    def _mark(self, revision: int) -> str:
+        """What tells the history up to a revision from another of the same length: the first digits of its hash.
+
+        Raises `RevisionUnknown` for one that is not there yet.
+        """
+        event = next(iter(self._store.events(since=revision - 1, limit=1)), None) if revision else None
+        if event is None and revision > (head := self._store.head()):
+            raise RevisionUnknown(revision, head)
+        return event.hash[:_DIGITS] if event is not None and event.revision == revision else "0" * _DIGITS
 
     async def marked(self, revision: int) -> str:
         """The same without blocking the loop, however many ask."""
-        known = self._marks.get(revision)
-        return known if known is not None else await _once(self._marking, revision, lambda: self.mark(revision))
+        return await _once(self._marking, revision, lambda: self.mark(revision))
 
     async def tell(self, asked: Question, head: int) -> Answer:
         """What happened up to revision `head`; the answer's revision is the one up to which it tells everything.
 
         Raises `RevisionUnknown` for a `since` from which nobody can go on: newer than `head`, or what followed is gone.
         """
-        return await _once(self._told, (asked, head), lambda: self._read(asked, head))
+        return await _once(self._answers, (asked, head), lambda: self._read(asked, head))
 
     def _read(self, asked: Question, head: int) -> Answer:
         first = next(iter(self._store.events(since=asked.since, limit=1)), None)
@@ -79,7 +81,7 @@ class Feed:
         changes = list(islice(listed, asked.limit))
         more = next(listed, None) is not None
         revision = changes[-1].revision if more else head
-        body = Body(encode({"revision": revision, "changes": list(map(_told, changes)), "more": more}))
+        body = Body(encode({"revision": revision, "changes": list(map(_change, changes)), "more": more}))
         body.form(body.coding(asked.coding))  # here, where it keeps nobody else waiting
         return Answer(body, revision)
 
@@ -102,7 +104,7 @@ def _is_served(event: Event) -> bool:
     return event.kind is Kind.RECORD and descriptor is not None and not descriptor.managed_elsewhere
 
 
-def _told(event: Event) -> JsonObject:
+def _change(event: Event) -> JsonObject:
     document = None if event.document is None else decode(event.document, where=f"{event.category}/{event.name}")
     record = wire_documents(event.category, {event.name: document})[event.name]
     return {fact: getattr(event, fact) for fact in _FACTS} | {"record": record}

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: FastAPI could not see types that are local to the factory.
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,12 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from horde_model_reference.domain.categories import (
-    CANONICAL_CATEGORIES,
-    MODEL_REFERENCE_CATEGORY,
-    find_category,
-    get_all_registered_categories,
-)
+from horde_model_reference.domain.categories import CANONICAL_CATEGORIES, find_category, get_all_registered_categories
 from horde_model_reference.errors import RevisionUnknown, StoreError, UnknownCategory
 from horde_model_reference.service.bodies import CODINGS, IDENTITY, Answer, Body, preferred_coding
 from horde_model_reference.service.errors import no_feed
@@ -52,44 +48,35 @@ def _v2_category(model_category_name: str) -> str:
         return find_category(model_category_name)
     except UnknownCategory as error:
         expected = " or ".join(", ".join(map(repr, error.known)).rsplit(", ", 1))
-        fault = {
-            "type": "enum",
-            "loc": ("path", "model_category_name"),
-            "msg": f"Input should be {expected}",
-            "input": model_category_name,
-            "ctx": {"expected": expected},
-        }
-        raise RequestValidationError([fault]) from None
+        fault = {"type": "enum", "loc": ("path", "model_category_name"), "msg": f"Input should be {expected}"}
+        raise RequestValidationError([fault | {"input": model_category_name, "ctx": {"expected": expected}}]) from None
 
 
 _V1_NAMES = {
-    "stable_diffusion": MODEL_REFERENCE_CATEGORY.image_generation,
-    "db": MODEL_REFERENCE_CATEGORY.text_generation,
+    "stable_diffusion": "image_generation",
+    "stable_diffusion.json": "image_generation",
+    "db.json": "text_generation",
 }
 
 
 def _v1_category(model_category_name: str) -> str:
-    name = model_category_name.removesuffix(".json")
-    if name == "db" and not model_category_name.endswith(".json"):
-        raise UnknownCategory(model_category_name, tuple(get_all_registered_categories()))
-    return find_category(_V1_NAMES.get(name, name))
+    return find_category(_V1_NAMES.get(model_category_name) or model_category_name.removesuffix(".json"))
 
 
 @dataclass(frozen=True)
 class ApiVersion:
-    """What differs between the two interfaces: the prefix, how categories are spelt, and who renders them."""
+    """What differs between the two interfaces: the prefix, how categories are spelt, and whether models have routes."""
 
     name: str
     categories: Callable[[], list[str]]
     category: Callable[[str], str]
-    answer: Callable[[Serving, str], Answer]
     operations: str
-    model: Callable[[Serving, str, str], Answer] | None = None
+    has_models: bool
 
 
 VERSIONS = (
-    ApiVersion("v1", lambda: list(get_all_registered_categories()), _v1_category, Serving.v1, "legacy"),
-    ApiVersion("v2", lambda: list(CANONICAL_CATEGORIES), _v2_category, Serving.v2, "v2", model=Serving.v2_model),
+    ApiVersion("v1", lambda: list(get_all_registered_categories()), _v1_category, "legacy", has_models=False),
+    ApiVersion("v2", lambda: list(CANONICAL_CATEGORIES), _v2_category, "v2", has_models=True),
 )
 
 
@@ -129,15 +116,14 @@ def reference_router(version: ApiVersion) -> APIRouter:
     @router.get("/{model_category_name}", operation_id=f"read_{version.operations}_reference")
     def read_category(request: Request, serving: Served, category: Category) -> Response:
         """All records of a category by name."""
-        return _respond(request, version.answer(serving, category))
+        return _respond(request, serving.answer(version.name, category))
 
-    if version.model is not None:
-        one = version.model
+    if version.has_models:
 
         @router.get("/{model_category_name}/model/{model_name:path}", operation_id="read_v2_single_model")
         def read_model(request: Request, serving: Served, category: Category, model_name: str) -> Response:
             """One record. Names may hold slashes, raw or encoded."""
-            return _respond(request, one(serving, category, model_name))
+            return _respond(request, serving.answer(version.name, category, model_name))
 
     return router
 
@@ -162,22 +148,23 @@ def changes_router() -> APIRouter:
         at: Annotated[str | None, Query(description="The `X-Reference-Mark` that came with revision `since`")] = None,
     ) -> Response:
         """What happened to records after revision `since`; where that is nothing yet, for `wait` seconds at most."""
-        coding = preferred_coding(_joined(request, "accept-encoding"))
-        question = Question(since, None if category is None else find_category(category), limit, coding)
-        return await _told(request, feed, question, wait, at)
+        only = None if category is None else find_category(category)
+        return await _whats_new(request, feed, since, at, wait, only, limit)
 
     return router
 
 
-async def _told(request: Request, feed: Feed, question: Question, wait: float, at: str | None) -> Response:
-    since = question.since
+async def _whats_new(
+    request: Request, feed: Feed, since: int, at: str | None, wait: float, only: str | None, limit: int
+) -> Response:
     if at is not None and await feed.marked(since) != at:  # the reader followed another history up to there
         raise RevisionUnknown(since, await feed.bell.look())
     head = await (feed.bell.other_than(since, wait) if wait else feed.bell.look())
     mark = await feed.marked(head)
     if head == since:
         return Response(status_code=204, headers={"X-Reference-Revision": str(head), "X-Reference-Mark": mark})
-    answer = await feed.tell(question, head)
+    coding = preferred_coding(_joined(request, "accept-encoding"))
+    answer = await feed.tell(Question(since, only, limit, coding), head)
     await feed.marked(answer.revision or 0)
     return _respond(request, answer)
 
@@ -192,23 +179,19 @@ class FeedFirst:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = _POLL.fullmatch(scope["query_string"]) if _is_poll(scope) else None
-        feed: Feed | None = scope["app"].state.feed if asked else None
-        if asked is None or feed is None or (wait := float(asked[3] or 0)) > _LONGEST_WAIT:
-            await self._app(scope, receive, send)
-            return
-        request = Request(scope)
-        question = Question(int(asked[1]), None, _MOST_CHANGES, preferred_coding(_joined(request, "accept-encoding")))
-        try:
-            response = await _told(request, feed, question, wait, asked[2].decode() if asked[2] else None)
-        except (RevisionUnknown, StoreError):
-            await self._app(scope, receive, send)
-        else:
-            await response(scope, receive, send)
+        await (await _polled(scope) or self._app)(scope, receive, send)
 
 
-def _is_poll(scope: Scope) -> bool:
-    return scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in _POLLED
+async def _polled(scope: Scope) -> Response | None:
+    is_read = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in _POLLED
+    asked = _POLL.fullmatch(scope["query_string"]) if is_read else None
+    feed: Feed | None = scope["app"].state.feed if asked else None
+    if asked is None or feed is None or (wait := float(asked[3] or 0)) > _LONGEST_WAIT:
+        return None
+    since, at = int(asked[1]), asked[2].decode() if asked[2] else None
+    with suppress(RevisionUnknown, StoreError):
+        return await _whats_new(Request(scope), feed, since, at, wait, None, _MOST_CHANGES)
+    return None
 
 
 def _joined(request: Request, header: str) -> str:
