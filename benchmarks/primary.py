@@ -45,9 +45,11 @@ def main(root: Path) -> None:
     while not server.started:
         time.sleep(0.01)
     print(listener.getsockname()[1], flush=True)
+    commits: list[float] = []
+    parts.store.subscribe(lambda: commits.append(time.time()))  # the last to subscribe, so the first to be told
     for number, _ in enumerate(sys.stdin):
         _apply(parts.store, number)
-        print(time.time(), flush=True)
+        print(commits[-1], flush=True)
     server.should_exit = True
     serving.join(10)
 
