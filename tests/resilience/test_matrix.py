@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -50,11 +51,23 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def test_a_reader_is_never_let_down(
     cell: Cell, stage: Stage, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Right data or what was good last, nothing raised, in time, one line in the log, the disk as it was."""
+    """Right data or what was good last, nothing raised, in time, one line in the log, the disk as it was.
+
+    Much of that is about time, on a machine that may be busy: what is not good at once is played once more, and told.
+    """
+    if stage[1].get(FAULTS[cell[0]].place) is None:
+        pytest.skip(f"there is no {FAULTS[cell[0]].place} on this machine (openssl makes it)")
+    complaints = _played(cell, stage, tmp_path / "root", record_property)
+    if complaints:
+        warnings.warn(f"{'-'.join(cell)} is played again: " + "; ".join(complaints), stacklevel=1)
+        complaints = _played(cell, stage, tmp_path / "again", record_property)
+    assert not complaints, "\n".join(complaints)
+
+
+def _played(cell: Cell, stage: Stage, root: Path, record_property: Callable[[str, object], None]) -> list[str]:
+    """What is wrong with a cell."""
     fault, (site, places, roots) = FAULTS[cell[0]], stage
-    if fault.place not in places:
-        pytest.skip(f"there is no {fault.place} on this machine (openssl makes it)")
-    scene = Scene(*cell, places[fault.place], tmp_path / "root")
+    scene = Scene(*cell, places[fault.place], root)
 
     def flip() -> None:
         site.serve = fault.serve or site.serve
@@ -73,7 +86,7 @@ def test_a_reader_is_never_let_down(
         *_of_lines(scene, fault, outcomes),
         *_of_disk(scene, fault, {category for read in reads for category in read.view}),
     ]
-    assert not complaints, "\n".join(dict.fromkeys(complaints))
+    return list(dict.fromkeys(complaints))
 
 
 def _of_process(scene: Scene, fault: Fault, outcome: Outcome) -> Iterator[str]:
