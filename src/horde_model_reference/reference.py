@@ -145,7 +145,7 @@ class Reference:
         self._flights: SingleFlight[_Ends] = SingleFlight()
         self._watchers = Watchers()
         self._degraded = False
-        self._told: tuple[str, float] = ("", -math.inf)
+        self._told = -math.inf
         self._told_findings: dict[Category, list[Finding]] = {}
         self._era = 0
 
@@ -372,9 +372,9 @@ class Reference:
         if faulty and not self._degraded:
             self._degraded = True
             fault, source = next(iter(faulty.items()))
-            (last, at), self._told = self._told, (fault, time.monotonic())
-            if fault == last and time.monotonic() - at < _SAID_SECONDS:
-                return  # what comes and goes is said once
+            if time.monotonic() - self._told < _SAID_SECONDS:
+                return  # what comes and goes is said once a minute
+            self._told = time.monotonic()
             # Log analysers of GPU workers look for "cache is stale".
             what = "cache is stale, reading it again failed" if had else "the reference cannot be read"
             _log.warning("%s: %s; going on with %s", what, fault, source)
