@@ -10,6 +10,7 @@ from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import Call, Flow, Network, NoNetwork, run
 from horde_model_reference.formats.json_codec import encode
+from horde_model_reference.reference import Reference
 from horde_model_reference.sources.base import Ask, Found, Source
 
 ESRGAN = {"A": {"name": "A"}, "B": {"name": "B", "description": "second"}}
@@ -18,6 +19,10 @@ IMAGES = {
     "two": {"name": "two", "baseline": "flux_1", "nsfw": True},
 }
 RECORDS: dict[str, object] = {"esrgan": ESRGAN, "image_generation": IMAGES}
+
+
+LONG_AGO = 1_700_000_000.0
+"""Something that was checked then is due at once."""
 
 
 def text(documents: object) -> str:
@@ -90,6 +95,22 @@ def snapshot(documents: object, category: str = "esrgan", **facts: object) -> Sn
 def found(source: Source, ask: Ask, network: Network | None = None) -> Found:
     """All answers to a question."""
     return run(source.read(ask), network or NoNetwork())
+
+
+def kept_reference(source: Told, *, follow: float = 0.0, max_age: float = 60.0, thread: bool = False) -> Reference:
+    """A reference that has read; without `thread` it is renewed only where the test says so."""
+    reference = Reference(source, NoNetwork(), behind=True, follow=follow, max_age=max_age)
+    if not thread:
+        reference.close()
+    for category in source.answers:
+        reference.read(category)
+    source.questions.clear()
+    return reference
+
+
+def esrgan_told(documents: object = ESRGAN, revision: int | None = 7, checked: float = 0.0) -> Told:
+    """A source of a few ESRGAN models."""
+    return Told(name="source").gives(snapshot(documents, revision=revision, source="source", checked=checked))
 
 
 def ask_for(category: str, known: Snapshot | None = None, **options: float) -> Ask:

@@ -27,11 +27,9 @@ from horde_model_reference.reference import CategoryStatus, Reference
 from horde_model_reference.sources.base import Ask, Found, Source
 from horde_model_reference.sources.local import StarterSource
 from horde_model_reference.sources.plugin import BackendSource, ModelReferenceBackend
-from tests.reading.samples import ESRGAN, IMAGES, Told, snapshot
+from tests.reading.samples import ESRGAN, IMAGES, LONG_AGO, Told, esrgan_told, kept_reference, snapshot
 
 NEWER = {"B": {"name": "B", "description": "second, changed"}, "C": {"name": "C"}}
-LONG_AGO = 1_700_000_000.0
-"""Something that was checked then is due at once."""
 
 
 def _within(happened: Callable[[], object], seconds: float = 10.0) -> None:
@@ -144,21 +142,6 @@ def test_a_forked_child_begins_again() -> None:
 # -- what is read behind the readers --
 
 
-def _kept(source: Told, *, follow: float = 0.0, max_age: float = 60.0, thread: bool = False) -> Reference:
-    """A reference that has read; without `thread` it is renewed only where the test says so."""
-    reference = Reference(source, NoNetwork(), behind=True, follow=follow, max_age=max_age)
-    if not thread:
-        reference.close()
-    for category in source.answers:
-        reference.read(category)
-    source.questions.clear()
-    return reference
-
-
-def _told(documents: object = ESRGAN, revision: int | None = 7, checked: float = 0.0) -> Told:
-    return Told(name="source").gives(snapshot(documents, revision=revision, source="source", checked=checked))
-
-
 def _when_due(reference: Reference, category: str = "esrgan") -> None:
     """Return when it is to be read again: at once, or as soon as anything is ever read again."""
     _within(lambda: all(s.next_attempt == 0 for s in reference.status() if s.category == category))
@@ -204,8 +187,8 @@ async def _read(reference: Reference) -> list[str]:
 
 def test_the_thread_brings_what_is_new() -> None:
     """Nobody reads anew, and yet it is there."""
-    source = _told(checked=LONG_AGO)
-    reference = _kept(source, thread=True)
+    source = esrgan_told(checked=LONG_AGO)
+    reference = kept_reference(source, thread=True)
     source.gives(snapshot(NEWER, source="source", revision=8))
     _within(lambda: list(reference.read("esrgan")) == list(NEWER))
     reference.close()
@@ -213,12 +196,12 @@ def test_the_thread_brings_what_is_new() -> None:
 
 def test_what_is_due_is_asked_for_in_one_question_and_the_rest_is_left_alone() -> None:
     """The next pause ends when the next is due, a little before the whole age so that readers are never in step."""
-    source = _told().gives(
+    source = esrgan_told().gives(
         snapshot(ESRGAN, source="source", checked=LONG_AGO),
         snapshot(IMAGES, "image_generation", source="source", checked=LONG_AGO),
         snapshot({"c": {"name": "c"}}, "clip", source="source"),
     )
-    reference = _kept(source)
+    reference = kept_reference(source)
     source.gives(snapshot(ESRGAN, source="source"), snapshot(IMAGES, "image_generation", source="source"))
     _when_due(reference)
     _when_due(reference, "image_generation")
@@ -234,8 +217,8 @@ def test_what_is_due_is_asked_for_in_one_question_and_the_rest_is_left_alone() -
 def test_a_failure_keeps_the_data_and_is_said_once_and_its_end_once(caplog: pytest.LogCaptureFixture) -> None:
     """One line where it becomes worse, one where it is well again, none for each attempt."""
     caplog.set_level(logging.INFO, "horde_model_reference")
-    source = _told(checked=LONG_AGO)
-    reference = _kept(source)
+    source = esrgan_told(checked=LONG_AGO)
+    reference = kept_reference(source)
     source.refuses("esrgan", retry_after=1.0)
     _when_due(reference)
     assert 0 < reference.renew() <= 1
@@ -262,8 +245,8 @@ def test_a_failure_keeps_the_data_and_is_said_once_and_its_end_once(caplog: pyte
 @pytest.mark.parametrize(("retry_after", "least", "most"), [(7.0, 6, 7), (None, 50, 60), (3600.0, 3590, 3600)])
 def test_after_a_failure_the_pause_is_what_was_asked_for(retry_after: float | None, least: int, most: int) -> None:
     """Else the age."""
-    source = _told(checked=LONG_AGO)
-    reference = _kept(source, follow=25.0)
+    source = esrgan_told(checked=LONG_AGO)
+    reference = kept_reference(source, follow=25.0)
     source.answers["esrgan"] = SourceUnavailable("source", "is broken", retry_after=retry_after)
     _when_due(reference)
     assert least <= reference.renew() <= most
@@ -272,7 +255,7 @@ def test_after_a_failure_the_pause_is_what_was_asked_for(retry_after: float | No
 def test_a_category_that_nobody_has_is_no_fault_of_the_others(caplog: pytest.LogCaptureFixture) -> None:
     """Nobody publishes video models: a start where all is well says nothing, and no recovery follows it."""
     caplog.set_level(logging.INFO, "horde_model_reference")
-    source = _told()
+    source = esrgan_told()
     reference = Reference(source, NoNetwork(), behind=True)
     reference.close()
     reference.warm()
@@ -283,7 +266,7 @@ def test_a_category_that_nobody_has_is_no_fault_of_the_others(caplog: pytest.Log
 
 def test_what_was_refused_is_not_asked_for_again_by_every_reader() -> None:
     """Each of them would wait; they are told what was said, and `fresh` asks all the same."""
-    source = _told().refuses("clip", retry_after=30.0)
+    source = esrgan_told().refuses("clip", retry_after=30.0)
     reference = Reference(source, NoNetwork(), behind=True)
     reference.close()
     for _ in range(3):
@@ -301,10 +284,10 @@ def test_what_was_refused_is_not_asked_for_again_by_every_reader() -> None:
 
 def test_what_is_counted_is_followed_and_news_are_followed_by_the_next_question_at_once() -> None:
     """0 seconds; what counts no revisions cannot be followed."""
-    source = _told().gives(
+    source = esrgan_told().gives(
         snapshot(ESRGAN, source="source", revision=7), snapshot(IMAGES, "image_generation", source="github")
     )
-    reference = _kept(source, follow=25.0)
+    reference = kept_reference(source, follow=25.0)
     source.gives(snapshot(NEWER, source="source", revision=8))
     assert reference.renew() == 0.0
     assert source.asked_for() == [["esrgan"]]
@@ -314,8 +297,8 @@ def test_what_is_counted_is_followed_and_news_are_followed_by_the_next_question_
 
 def test_news_of_what_this_reader_has_not_read_are_followed_by_the_next_question_too() -> None:
     """A reader of one category is woken by changes of another; it must not stop following for a minute then."""
-    source = _told()
-    reference = _kept(source, follow=25.0)
+    source = esrgan_told()
+    reference = kept_reference(source, follow=25.0)
     known = source.answers["esrgan"]
     assert isinstance(known, Snapshot)
     source.gives(known.still_current(8))
@@ -336,7 +319,7 @@ def test_a_source_that_answers_a_held_question_at_once_is_not_asked_in_a_hot_loo
     answer: Snapshot | SourceUnavailable,
 ) -> None:
     """Twenty times in a row: never another question at once."""
-    reference = _kept(source := _told(), follow=25.0)
+    reference = kept_reference(source := esrgan_told(), follow=25.0)
     if isinstance(answer, Snapshot):
         held = reference.snapshot("esrgan")
         source.gives(held.still_current(7))
@@ -351,8 +334,8 @@ def test_a_source_that_answers_a_held_question_at_once_is_not_asked_in_a_hot_loo
 @pytest.mark.parametrize("retry_after", [None, 0.0])
 def test_a_broken_source_is_not_asked_in_a_hot_loop_where_nothing_is_ever_young(retry_after: float | None) -> None:
     """`cache_ttl_seconds` 0 means as soon as can be, which is once a second."""
-    source = _told(checked=LONG_AGO)
-    reference = _kept(source, max_age=0)
+    source = esrgan_told(checked=LONG_AGO)
+    reference = kept_reference(source, max_age=0)
     source.answers["esrgan"] = SourceUnavailable("source", "is broken", retry_after=retry_after)
     _when_due(reference)
     assert reference.renew() > 0.5
@@ -362,15 +345,15 @@ def test_a_substitute_is_not_renewed_in_a_hot_loop_where_nothing_is_ever_young()
     """The starter catalogue stands in for a PRIMARY that is down."""
     broken = SourceUnavailable("primary", "is broken")
     substitute = Snapshot("esrgan", snapshot(ESRGAN).body, source="starter", instead=str(broken))
-    reference = _kept(Told(name="source").gives(substitute), max_age=0)
+    reference = kept_reference(Told(name="source").gives(substitute), max_age=0)
     _when_due(reference)
     assert reference.renew() > 0.5
 
 
 def test_a_held_question_that_was_refused_says_nothing_about_the_data() -> None:
     """It is as good as before; a poll comes as soon as it may help."""
-    source = _told()
-    reference = _kept(source, follow=25.0)
+    source = esrgan_told()
+    reference = kept_reference(source, follow=25.0)
     source.refuses("esrgan", retry_after=2.0)
     assert 1 < reference.renew() <= 2
     assert (_status(reference).fault, _status(reference).stale) == ("", False)

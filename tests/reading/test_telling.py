@@ -9,30 +9,13 @@ from functools import partial
 
 import pytest
 
-from horde_model_reference.flow import Call, Flow, NoNetwork
+from horde_model_reference.flow import Call, Flow
 from horde_model_reference.reference import Reference
 from horde_model_reference.sources.base import Ask, Found
 from horde_model_reference.watching import ReferenceChange
-from tests.reading.samples import ESRGAN, Told, snapshot
+from tests.reading.samples import ESRGAN, LONG_AGO, Told, esrgan_told, kept_reference, snapshot
 
 NEWER = {"B": {"name": "B", "description": "second, changed"}, "C": {"name": "C"}}
-LONG_AGO = 1_700_000_000.0
-"""Something that was checked then is due at once."""
-
-
-def _kept(source: Told, *, follow: float = 0.0, max_age: float = 60.0, thread: bool = False) -> Reference:
-    """A reference that has read; without `thread` it is renewed only where the test says so."""
-    reference = Reference(source, NoNetwork(), behind=True, follow=follow, max_age=max_age)
-    if not thread:
-        reference.close()
-    for category in source.answers:
-        reference.read(category)
-    source.questions.clear()
-    return reference
-
-
-def _told(documents: object = ESRGAN, revision: int | None = 7, checked: float = 0.0) -> Told:
-    return Told(name="source").gives(snapshot(documents, revision=revision, source="source", checked=checked))
 
 
 def _change(reference: Reference, source: Told, documents: object, revision: int = 8) -> None:
@@ -42,7 +25,7 @@ def _change(reference: Reference, source: Told, documents: object, revision: int
 
 def test_a_callback_hears_what_is_new_other_and_gone_until_it_is_removed() -> None:
     """On the thread that noticed; what did not change and the first load are no news."""
-    reference, heard = _kept(source := _told()), list[ReferenceChange]()
+    reference, heard = kept_reference(source := esrgan_told()), list[ReferenceChange]()
     remove = reference.on_change(heard.append)
     reference.read("esrgan", fresh=True)
     assert heard == []
@@ -56,8 +39,8 @@ def test_a_callback_hears_what_is_new_other_and_gone_until_it_is_removed() -> No
 
 def test_a_callback_hears_what_the_thread_brings() -> None:
     """Nobody reads."""
-    source, heard = _told(checked=LONG_AGO), threading.Event()
-    reference = _kept(source, thread=True)
+    source, heard = esrgan_told(checked=LONG_AGO), threading.Event()
+    reference = kept_reference(source, thread=True)
     reference.on_change(lambda change: heard.set() if change.created == ("C",) else None)
     source.gives(snapshot(NEWER, source="source", revision=8))
     assert heard.wait(10)
@@ -66,7 +49,7 @@ def test_a_callback_hears_what_the_thread_brings() -> None:
 
 def test_a_callback_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """Neither the reader nor the others; the log has it."""
-    reference, heard = _kept(source := _told()), list[ReferenceChange]()
+    reference, heard = kept_reference(source := esrgan_told()), list[ReferenceChange]()
 
     def careless(change: ReferenceChange) -> None:
         raise ZeroDivisionError
@@ -81,7 +64,7 @@ def test_a_callback_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -
 
 def test_a_callback_may_read_and_remove_itself() -> None:
     """It sees the new records already."""
-    reference, seen = _kept(source := _told()), list[list[str]]()
+    reference, seen = kept_reference(source := esrgan_told()), list[list[str]]()
 
     def once(change: ReferenceChange) -> None:
         seen.append(list(reference.read("esrgan")))
@@ -95,7 +78,7 @@ def test_a_callback_may_read_and_remove_itself() -> None:
 
 def test_the_end_of_one_registration_leaves_another_of_the_same_callback() -> None:
     """Two parts of a program that share a function."""
-    reference, heard = _kept(source := _told()), list[ReferenceChange]()
+    reference, heard = kept_reference(source := esrgan_told()), list[ReferenceChange]()
     listen = heard.append
     remove = reference.on_change(listen)
     reference.on_change(listen)
@@ -118,7 +101,7 @@ def test_a_change_that_two_loads_bring_is_told_once() -> None:
             return found
 
     source = Slow(name="source").gives(snapshot(ESRGAN, source="source", revision=7))
-    reference, heard = _kept(source), list[ReferenceChange]()
+    reference, heard = kept_reference(source), list[ReferenceChange]()
     reference.on_change(heard.append)
     source.gives(snapshot(NEWER, source="source", revision=8))
     slow.set()
@@ -133,7 +116,7 @@ def test_a_change_that_two_loads_bring_is_told_once() -> None:
 
 def test_coroutines_of_several_loops_hear_every_change_in_order() -> None:
     """`async for`, each in its own loop and thread; who stops is forgotten."""
-    reference = _kept(source := _told())
+    reference = kept_reference(source := esrgan_told())
     ready = threading.Semaphore(0)
 
     async def listen() -> list[int | None]:
@@ -161,7 +144,7 @@ def test_coroutines_of_several_loops_hear_every_change_in_order() -> None:
 
 def test_nothing_that_changed_after_the_call_is_missed_by_async_for() -> None:
     """The first step of the loop comes later than the change."""
-    reference = _kept(source := _told())
+    reference = kept_reference(source := esrgan_told())
 
     async def main() -> ReferenceChange:
         stream = reference.changes()
