@@ -56,7 +56,8 @@ class _Held:
     records: Records
     findings: list[Finding]
     good_until: float
-    era: int
+    when: tuple[int, float]
+    """The era, and the moment in it, at which its source was asked for what is held."""
     names: dict[str, str] = field(default_factory=dict)
     """Key -> name, of the few documents whose key is not their record's name; both find the record."""
     fault: str = ""
@@ -64,6 +65,10 @@ class _Held:
     @property
     def revision(self) -> int:
         return self.snapshot.revision or 0
+
+    def is_overtaken_by(self, other: _Held) -> bool:
+        """Whether the other is of a later revision; or, where that does not tell, was asked for later."""
+        return (other.revision, other.when) > (self.revision, self.when)
 
     def model(self, name: str) -> GenericModelRecord:
         found = self.records.get(name) or self.records.get(self.names.get(name, name))
@@ -263,7 +268,7 @@ class Reference:
         if self._keeper is not None:
             self._keeper.start()  # in a forked child there is none yet
             return held
-        return None if held.era != self._era or held.good_until < time.monotonic() else held
+        return None if held.when[0] != self._era or held.good_until < time.monotonic() else held
 
     def _load(self, category: Category, fresh: bool = False) -> _Held:
         return _one(category, self._load_all(self._unless_refused(category, fresh), fresh))
@@ -287,7 +292,7 @@ class Reference:
         return Hurried(self._network, self._patience)
 
     def _reading(self, wanted: list[Category], era: int, since: float, *, wait: float = 0.0) -> Flow[_Ends]:
-        before = {category: self._memory.get(category) for category in wanted}
+        before, when = {category: self._memory.get(category) for category in wanted}, (era, time.monotonic())
         known = {category: held.snapshot if held else None for category, held in before.items()}
         found = yield from self._source.read(Ask(known, since, wait))
         ends: _Ends = {}
@@ -296,19 +301,19 @@ class Reference:
             if wait and held is not None and isinstance(answer, SourceUnavailable):
                 ends[category] = self._unheard(held, answer)
             else:
-                ends[category] = yield from self._taken(category, answer, held, era)
+                ends[category] = yield from self._taken(category, answer, held, when)
         self._tell(ends, any(before.values()))
         if self._keeper is not None:
             self._keeper.start()
         return ends
 
     def _taken(
-        self, category: Category, answer: Snapshot | SourceUnavailable, before: _Held | None, era: int
+        self, category: Category, answer: Snapshot | SourceUnavailable, before: _Held | None, when: tuple[int, float]
     ) -> Flow[_Held | SourceUnavailable]:
         try:
             if isinstance(answer, SourceUnavailable):
                 raise answer
-            held = yield from self._validated(category, answer, before, era)
+            held = yield from self._validated(category, answer, before, when)
         except (SourceUnavailable, MalformedInput) as refusal:
             pause = getattr(refusal, "retry_after", None)
             until = time.monotonic() + (self._max_age if pause is None else pause)
@@ -317,22 +322,32 @@ class Reference:
                 with self._lock:
                     self._refusals = {**self._refusals, category: (until, error)}
                 return error
-            held = replace(before, good_until=until, era=era, fault=str(refusal))
-        with self._lock:
-            now = self._memory.get(category)
-            if now is not None and now is not before and (now.revision, now.era) > (held.revision, era):
-                return now  # another load overtook this one; nobody shall see an earlier revision after a later one
-            self._memory = {**self._memory, category: held}
-            self._refusals = {each: end for each, end in self._refusals.items() if each != category}
-        if now is not None and self._watchers and held.snapshot.body != now.snapshot.body:
-            self._watchers.tell((yield Call(partial(ReferenceChange.between, now.snapshot, held.snapshot))))
+            held = replace(before, good_until=until, when=(when[0], before.when[1]), fault=str(refusal))
+        held, last = self._put(category, held)
+        if last is not None and self._watchers and held.snapshot.body != last.snapshot.body:
+            self._watchers.tell((yield Call(partial(ReferenceChange.between, last.snapshot, held.snapshot))))
         return held
 
-    def _validated(self, category: Category, snapshot: Snapshot, before: _Held | None, era: int) -> Flow[_Held]:
+    def _put(self, category: Category, held: _Held) -> tuple[_Held, _Held | None]:
+        """Hold it, unless another load overtook it: nobody shall see an earlier state after a later one.
+
+        Gives what is held now, and what was until now.
+        """
+        with self._lock:
+            last = self._memory.get(category)
+            if last is not None and held.is_overtaken_by(last):
+                return last, last
+            self._memory = {**self._memory, category: held}
+            self._refusals = {each: end for each, end in self._refusals.items() if each != category}
+        return held, last
+
+    def _validated(
+        self, category: Category, snapshot: Snapshot, before: _Held | None, when: tuple[int, float]
+    ) -> Flow[_Held]:
         snapshot = snapshot if snapshot.checked else replace(snapshot, checked=time.time())
         good_until, fault = time.monotonic() + self._lasts(snapshot), snapshot.instead
         if before is not None and snapshot.body is before.snapshot.body:
-            return replace(before, snapshot=snapshot, good_until=good_until, era=era, fault=fault)
+            return replace(before, snapshot=snapshot, good_until=good_until, when=when, fault=fault)
         records, findings = yield Call(partial(_validate, snapshot, before))
         snapshot = replace(snapshot, delta=None)  # it holds the body before
         if findings and not records:
@@ -341,7 +356,7 @@ class Reference:
             self._told_findings[category] = findings
             _log.warning("%s: %d records set aside or doubtful; %s", category, len(findings), findings[0])
         by_name, names = _by_name(records)
-        return _Held(snapshot, by_name, findings, good_until, era, names, fault=fault)
+        return _Held(snapshot, by_name, findings, good_until, when, names, fault=fault)
 
     def _lasts(self, snapshot: Snapshot) -> float:
         """For how many seconds a snapshot need not be read again; many readers shall not come back in step."""
@@ -355,11 +370,10 @@ class Reference:
 
     def _unheard(self, held: _Held, answer: SourceUnavailable) -> _Held:
         """Nobody could be followed, which says nothing about the data: a poll will tell, soon where one may help."""
-        if answer.retry_after is not None:
-            held = replace(held, good_until=min(held.good_until, time.monotonic() + answer.retry_after))
-            with self._lock:
-                self._memory = {**self._memory, held.snapshot.category: held}
-        return held
+        if answer.retry_after is None:
+            return held
+        soon = replace(held, good_until=min(held.good_until, time.monotonic() + answer.retry_after))
+        return self._put(held.snapshot.category, soon)[0]
 
     def _tell(self, ends: _Ends, had: bool) -> None:
         """One line where what is read becomes worse than it should be, one where it is well again."""
@@ -370,11 +384,10 @@ class Reference:
             elif isinstance(end, SourceUnavailable) and not end.absent:
                 faulty[str(end)] = "nothing"
         if faulty and not self._degraded:
-            self._degraded = True
-            fault, source = next(iter(faulty.items()))
             if time.monotonic() - self._told < _SAID_SECONDS:
-                return  # what comes and goes is said once a minute
-            self._told = time.monotonic()
+                return  # what comes and goes is said once a minute, and what stays by the next attempt after that
+            self._degraded, self._told = True, time.monotonic()
+            fault, source = next(iter(faulty.items()))
             # Log analysers of GPU workers look for "cache is stale".
             what = "cache is stale, reading it again failed" if had else "the reference cannot be read"
             _log.warning("%s: %s; going on with %s", what, fault, source)
@@ -387,21 +400,25 @@ class Reference:
             category = find_category(category)
         except UnknownCategory as error:
             raise ReferenceUnavailable(category, str(error)) from error
-        if not fresh and self._is_refused(category):
-            raise ReferenceUnavailable(category, str(self._refusals[category][1]))
+        refusal = self._refusal_of(category)
+        if refusal is not None and not fresh:
+            raise ReferenceUnavailable(category, str(refusal))
         return [category]
 
-    def _is_refused(self, category: Category) -> bool:
-        return self._keeper is not None and category in self._refusals
+    def _refusal_of(self, category: Category) -> SourceUnavailable | None:
+        """Why readers need not wait for it: nobody had it, and the keeper goes on asking."""
+        _, refusal = self._refusals.get(category, (0.0, None))
+        return refusal if self._keeper is not None else None
 
     def _wanted(self, fresh: bool) -> list[Category]:
         categories = [c for c, d in get_all_registered_categories().items() if not d.managed_elsewhere]
         missing = [c for c in categories if self._current(c, fresh) is None]
-        return [c for c in missing if fresh or not self._memory or not self._is_refused(c)]
+        return [c for c in missing if fresh or not self._memory or self._refusal_of(c) is None]
 
     def _require_something(self) -> None:
-        if not self._memory and self._refusals:
-            category, (_, refusal) = next(iter(self._refusals.items()))
+        first = next(iter(self._refusals.items()), None)
+        if first is not None and not self._memory:
+            category, (_, refusal) = first
             raise ReferenceUnavailable(category, str(refusal))
 
 
@@ -423,11 +440,11 @@ def _by_name(records: Records) -> tuple[Records, dict[str, str]]:
 
 def _validate(snapshot: Snapshot, before: _Held | None) -> tuple[Records, list[Finding]]:
     with no_fork:
-        patched = _patched(snapshot, before) if before is not None else None
+        patched = _revalidated(snapshot, before) if before is not None else None
         return (patched, []) if patched is not None else validate_records(snapshot.category, snapshot.body)
 
 
-def _patched(snapshot: Snapshot, before: _Held) -> Records | None:
+def _revalidated(snapshot: Snapshot, before: _Held) -> Records | None:
     """The records before, with the few that changed; None where that is not so simple."""
     delta = snapshot.delta
     if delta is None or delta.base is not before.snapshot.body or before.findings or before.names:

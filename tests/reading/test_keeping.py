@@ -430,3 +430,64 @@ def test_what_never_changes_is_not_asked_for_again_and_again(source: Source) -> 
     _when_due(reference)
     assert reference.renew() >= 0.9
     assert reference.status()[0].next_attempt > 0.5
+
+
+class _Stopped(Told):
+    """Where `stops` is set, answers the next question only when it is let go, with what it had when that was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(name="source")
+        self.begun, self.go, self.stops = threading.Event(), threading.Event(), False
+
+    def read(self, ask: Ask) -> Flow[Found]:
+        if not self.stops:
+            return (yield from super().read(ask))
+        self.stops, answers = False, self.answers
+        self.begun.set()
+        yield Call(partial(self.go.wait, 10))
+        return {category: answers[category] for category in ask.wanted}
+
+
+@pytest.mark.parametrize(
+    ("follow", "revision"), [(0.0, 7), (0.0, None), (25.0, 7)], ids=["a poll", "one of no revision", "a held question"]
+)
+def test_a_refresh_that_fails_late_does_not_put_back_what_another_read_has_replaced(
+    follow: float, revision: int | None
+) -> None:
+    """It began before, and ended after somebody asked and was given what is new; without a word the old came back."""
+    source = _Stopped()
+    source.gives(snapshot(ESRGAN, revision=revision, source="source"))
+    reference = kept_reference(source, follow=follow, max_age=60.0)
+    if not follow:
+        source.gives(snapshot(ESRGAN, revision=revision, source="source", checked=LONG_AGO))
+        reference.read("esrgan", fresh=True)
+    source.refuses("esrgan", retry_after=0.5)
+    source.stops = True
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(reference.renew)
+        assert source.begun.wait(10)
+        newer = None if revision is None else 8
+        source.gives(snapshot({"C": {"name": "C"}}, revision=newer, source="source"))
+        assert list(reference.read("esrgan", fresh=True)) == ["C"]
+        source.go.set()
+        late.result(10)
+    assert list(reference.read("esrgan")) == ["C"]
+    assert _status(reference).revision == newer
+    assert not _status(reference).fault
+
+
+def test_an_outage_that_follows_a_short_one_is_told_when_it_lasts(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes and goes is said once a minute; the long one after it once passed without any line."""
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    source = esrgan_told()
+    reference, well = kept_reference(source), dict(source.answers)
+    for seconds, is_well in ((0, False), (5, True), (5, False), (20, False), (60, False), (60, False)):
+        now[0] += seconds
+        source.answers = dict(well)
+        if not is_well:
+            source.refuses("esrgan")
+        reference.read("esrgan", fresh=True)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
