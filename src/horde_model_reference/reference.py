@@ -33,7 +33,7 @@ from horde_model_reference.forks import ForkLock, no_fork
 from horde_model_reference.formats.json_codec import decode_object, encode
 from horde_model_reference.keeping import Keeper
 from horde_model_reference.single_flight import SingleFlight
-from horde_model_reference.sources.base import Ask
+from horde_model_reference.sources.base import CLOCK_SLACK, Ask
 from horde_model_reference.watching import ReferenceChange, Watchers
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["CategoryStatus", "Reference"]
 
 _log = logger("reference")
-_CLOCK_SLACK, _SAID_SECONDS = 5.0, 60.0
+_SAID_SECONDS = 60.0
 _SHORTEST_AGE = 1.0
 """Nothing is polled more often than this, whatever `max_age` says: readers do not wait for it anyway."""
 
@@ -216,7 +216,7 @@ class Reference:
 
     def status(self) -> list[CategoryStatus]:
         """What is held, category by category; asks nobody."""
-        longest = math.inf if self._keeper is None else 2 * self._max_age + self._follow + _CLOCK_SLACK
+        longest = math.inf if self._keeper is None else 2 * self._max_age + self._follow + CLOCK_SLACK
         return [held.status(category, longest) for category, held in sorted(self._memory.items())]
 
     def on_change(self, callback: Callable[[ReferenceChange], object]) -> Callable[[], None]:
@@ -366,7 +366,7 @@ class Reference:
             return self._max_age
         longest = max(self._max_age, _SHORTEST_AGE) * random.uniform(0.9, 1.0)
         age = time.time() - snapshot.checked  # from the future: a clock is wrong, so it tells nothing
-        return max(0.0, min(longest, longest - age)) if age > -_CLOCK_SLACK else 0.0
+        return max(0.0, min(longest, longest - age)) if age > -CLOCK_SLACK else 0.0
 
     def _unheard(self, held: _Held, answer: SourceUnavailable) -> _Held:
         """Nobody could be followed, which says nothing about the data: a poll will tell, soon where one may help."""

@@ -123,7 +123,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_half_an_hour_of_changes_and_faults(clock: Clock, tmp_path: Path) -> None:
+def test_half_an_hour_of_changes_and_faults(clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No reader sees an older revision after a newer one, or fewer records than there are; the log is quiet, memory is
     flat, and in the end the replica holds byte for byte what PRIMARY has."""
     dice, primary = random.Random(7), Primary(list(history(CHANGES)))
@@ -157,5 +157,6 @@ def test_half_an_hour_of_changes_and_faults(clock: Clock, tmp_path: Path) -> Non
     assert reference.snapshot("esrgan").body == encode(primary.documents)
     assert reference.snapshot("esrgan").revision == CHANGES
     assert 0 < faulty < SECONDS
+    assert 0 < len(caplog.records) <= SECONDS / 60  # what comes and goes is said once a minute
     assert primary.asked < SECONDS
     assert sizes[-1] < sizes[0] + 500, sizes

@@ -106,10 +106,10 @@ class FieldRef(Predicate, Generic[T]):
     __hash__ = object.__hash__
     __iter__ = None  # else Python would ask `ref[0]`, `ref[1]`, ... for ever
 
-    def __eq__(self, value: object) -> Predicate:  # type: ignore[override]
+    def __eq__(self, value: object) -> Predicate:  # type: ignore[override]  # a condition, as in SQLAlchemy, and no truth
         return comparison(self.path, "eq", value)
 
-    def __ne__(self, value: object) -> Predicate:  # type: ignore[override]
+    def __ne__(self, value: object) -> Predicate:  # type: ignore[override]  # a condition, as in SQLAlchemy, and no truth
         return comparison(self.path, "ne", value)
 
     def __lt__(self, value: T) -> Predicate:

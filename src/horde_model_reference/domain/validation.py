@@ -108,7 +108,7 @@ def _adapter(record_type: RecordType) -> TypeAdapter[Records]:
     with _building:  # the classes are built when they are first needed, and one thread shall do it
         for part in _PARTS:  # built on its own, a part is built once; otherwise once more for each record class
             part.model_rebuild()
-        return cast("TypeAdapter[Records]", TypeAdapter(dict[str, record_type]))  # type: ignore[valid-type]
+        return cast("TypeAdapter[Records]", TypeAdapter(dict[str, record_type]))  # type: ignore[valid-type]  # known at run time
 
 
 def _read_all(record_type: RecordType, data: bytes) -> tuple[Records, list[Finding]]:

@@ -42,7 +42,7 @@ class StaticModelProvider(ModelProvider):
     def provided_categories(self) -> set[str]:
         return set(self._records)
 
-    def fetch_category(self, category: str, *, force_refresh: bool = False) -> dict[str, GenericModelRecord] | None:  # noqa: ARG002
+    def fetch_category(self, category: str, *, force_refresh: bool = False) -> dict[str, GenericModelRecord] | None:  # noqa: ARG002  (never stale)
         """The records of that category, in a new dict; `None` for a category it was not given."""
         records = self._records.get(category)
         return None if records is None else dict(records)

@@ -13,7 +13,10 @@ from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import Call, Flow
 
-__all__ = ["Ask", "Found", "Source", "Wanted", "one_by_one", "require_ours"]
+__all__ = ["CLOCK_SLACK", "Ask", "Found", "Source", "Wanted", "one_by_one", "require_ours"]
+
+CLOCK_SLACK = 5.0
+"""Seconds that the clocks of processes may differ; what is noted later than that from now tells of a wrong clock."""
 
 Wanted: TypeAlias = Mapping[Category, Snapshot | None]
 """The categories that are wanted, each with the snapshot that the reader has."""

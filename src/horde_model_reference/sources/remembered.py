@@ -20,7 +20,7 @@ from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import Call, Flow, Pause
 from horde_model_reference.forks import ForkLock
-from horde_model_reference.sources.base import Ask, Found, Source, Wanted
+from horde_model_reference.sources.base import CLOCK_SLACK, Ask, Found, Source, Wanted
 from horde_model_reference.sources.folder import FolderSource
 from horde_model_reference.sources.layered import instead_of
 
@@ -29,7 +29,6 @@ __all__ = ["Remembered"]
 _log = logger("sources")
 _FETCH, _FOLLOW = ".fetch.lock", ".follow.lock"
 _LOOK_SECONDS, _WATCH_SECONDS, _HEIR_SECONDS = 0.02, 0.1, 2.0
-_CLOCK_SLACK = 5.0
 _Release = Callable[[], None]
 
 
@@ -155,8 +154,8 @@ def _take(path: Path) -> _Release | None:
         lock.acquire()
     except Timeout:
         return None
-    except (OSError, NotImplementedError):
-        return _nothing  # nothing can be locked here, so nothing is shared either
+    except (OSError, NotImplementedError):  # the second: a file system that knows no locks
+        return _nothing  # where nothing can be locked nothing is shared either
     return partial(lock.release, force=True)
 
 
@@ -166,7 +165,7 @@ def _nothing() -> None:
 
 def _new_enough(ask: Ask, copies: Found) -> Found:
     """The copies that answer the question; one from the future tells of a clock, not of the data."""
-    latest = time.time() + _CLOCK_SLACK if ask.since > -math.inf else math.inf
+    latest = time.time() + CLOCK_SLACK if ask.since > -math.inf else math.inf
     found: Found = {}
     for category, known in ask.wanted.items():
         copy = copies[category]
