@@ -23,8 +23,7 @@ from pathlib import Path
 
 from benchmarks.bench_reading import ROOT, bodies, environment, in_turns, process
 from benchmarks.rows import Row, table
-from horde_model_reference.exchange.importing import import_records
-from horde_model_reference.exchange.incoming import read_path
+from horde_model_reference.exchange.importing import import_records, read_path
 from horde_model_reference.files import write_atomically
 from horde_model_reference.formats.json_codec import decode, encode_pretty
 from horde_model_reference.reference import Reference

@@ -26,7 +26,7 @@ from horde_model_reference.domain.categories import CANONICAL_CATEGORIES
 from horde_model_reference.domain.records import get_record_type_for_category
 from horde_model_reference.domain.snapshots import join_documents
 from horde_model_reference.domain.validation import validate_records
-from horde_model_reference.exchange.incoming import read_folder
+from horde_model_reference.exchange.importing import read_folder
 from horde_model_reference.files import write_atomically
 from horde_model_reference.formats.json_codec import decode, encode, encode_pretty
 from horde_model_reference.model_reference_manager import ModelReferenceManager

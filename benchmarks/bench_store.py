@@ -53,7 +53,8 @@ def _patterns() -> Iterator[JsonObject]:
     folder = os.environ.get("HORDE_REAL_DATA")
     if folder:
         legacy = legacy_format(CATEGORY)
-        entries, _ = legacy.read((Path(folder) / "image" / "stable_diffusion.json").read_bytes())
+        file = Path(folder) / "image" / "stable_diffusion.json"
+        entries, _ = legacy.read(file.read_bytes(), file.name)
         documents = (legacy.to_v2(CATEGORY, name, entry)[0] for name, entry in entries.items())
         yield from (document for document in documents if document)
         return

@@ -18,13 +18,13 @@ import uvicorn
 from horde_model_reference.formats.json_codec import decode_object, encode
 from horde_model_reference.service.application import create_app
 from horde_model_reference.settings import ReplicateMode, make_settings
-from horde_model_reference.stores.base import Store
+from horde_model_reference.stores.sql import SqlStore
 from horde_model_reference.wiring import Mode, assemble
 
 __all__ = ["main"]
 
 
-def _apply(store: Store, number: int) -> None:
+def _apply(store: SqlStore, number: int) -> None:
     """Change the description of one image model."""
     name, entry = next(iter(store.entries("image_generation").items()))
     document = decode_object(entry.document) | {"description": f"as of change {number}"}

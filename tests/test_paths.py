@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from horde_model_reference import path_consts
+from horde_model_reference.domain.categories import get_category_descriptor
 from horde_model_reference.errors import UnknownCategory
 from horde_model_reference.path_consts import HordeModelReferencePaths
 from horde_model_reference.settings import AuditSettings
@@ -30,17 +31,14 @@ def facts() -> dict[str, Any]:
 
 
 def test_every_category_lies_where_the_contract_says(facts: dict[str, Any]) -> None:
-    """v2 and legacy files, and the metadata of both, for all 15 categories."""
+    """v2 and legacy files, for all 15 categories."""
     paths = HordeModelReferencePaths(ROOT)
-    getters = {
-        "v2_path_template": paths.get_model_reference_filename,
-        "legacy_path_template": paths.get_legacy_model_reference_filename,
-        "v2_metadata_path_template": paths.get_metadata_filename,
-        "legacy_metadata_path_template": paths.get_legacy_metadata_filename,
-    }
     for row in facts["category_descriptors"]:
-        for template, getter in getters.items():
-            assert getter(row["category"]) == Path(row[template].replace("<AIWORKER_CACHE_HOME>", "data"))
+        category = row["category"]
+        legacy = paths.legacy_path / get_category_descriptor(category).legacy_filename(category)
+        files = {"v2_path_template": paths.get_model_reference_filename(category), "legacy_path_template": legacy}
+        for template, file in files.items():
+            assert file == Path(row[template].replace("<AIWORKER_CACHE_HOME>", "data"))
 
 
 def test_the_legacy_folder_lies_where_the_contract_says(facts: dict[str, Any]) -> None:
@@ -54,13 +52,14 @@ def test_the_file_names_that_differ_from_their_category() -> None:
     """Image generation and text generation are the two exceptions; a base path stands in for the root."""
     paths = HordeModelReferencePaths(ROOT)
     assert paths.get_model_reference_filename("image_generation") == ROOT / "stable_diffusion.json"
-    assert paths.get_legacy_model_reference_filename("text_generation", base_path="x") == Path("x/legacy/models.csv")
+    assert paths.get_model_reference_filename("text_generation", base_path="x") == Path("x/text_generation.json")
+    assert get_category_descriptor("text_generation").legacy_filename("text_generation") == "models.csv"
 
 
 def test_an_unknown_category_has_no_file() -> None:
     """Nor could its name become a path."""
     with pytest.raises(UnknownCategory):
-        HordeModelReferencePaths(ROOT).get_metadata_filename("../../etc/passwd")
+        HordeModelReferencePaths(ROOT).get_model_reference_filename("../../etc/passwd")
 
 
 def test_the_root_follows_the_worker_cache(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from horde_model_reference.providers import (
     StaticModelProvider,
 )
 from horde_model_reference.query import build_query
-from horde_model_reference.source_consts import RESERVED_SOURCE_IDS, SourceOutcome, normalize_source_selector
+from horde_model_reference.source_consts import RESERVED_SOURCE_IDS, normalize_source_selector
 
 
 def upscalers(*names: str) -> dict[str, EsrganModelRecord]:
@@ -195,7 +195,7 @@ def test_a_category_that_a_provider_does_not_serve_is_empty(registry: ModelProvi
     registry.register(moody)
     assert registry.fetch("moody", "clip", record_type=GenericModelRecord) == {}
     assert moody.asked == []
-    assert registry.outcome("moody", "clip") is SourceOutcome.empty
+    assert registry.failed_sources() == {}
 
 
 def test_an_unregistered_source_cannot_be_fetched(registry: ModelProviderRegistry) -> None:
@@ -219,7 +219,6 @@ def test_a_failing_provider_is_reported_and_costs_the_others_nothing(
             assert list(names) == ["a"]
         assert registry.failed_sources() == registry.failed_sources("esrgan") == {"moody": "OSError: no route"}
         assert registry.failed_sources("clip") == {}
-        assert registry.outcome("moody", "esrgan") is SourceOutcome.error
         moody.mood = upscalers("b")
         assert list(registry.fetch("moody", "esrgan", record_type=EsrganModelRecord)) == ["b"]
         moody.mood = None
@@ -227,7 +226,6 @@ def test_a_failing_provider_is_reported_and_costs_the_others_nothing(
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert moody.asked == [True, True, True, False, False]
     assert registry.failed_sources() == {}
-    assert registry.outcome("moody", "esrgan") is SourceOutcome.empty
 
 
 def test_a_provider_that_is_gone_has_not_failed(registry: ModelProviderRegistry) -> None:
@@ -239,7 +237,7 @@ def test_a_provider_that_is_gone_has_not_failed(registry: ModelProviderRegistry)
     registry.register(Moody(OSError("no route")), replace=True)
     registry.fetch("moody", "esrgan", record_type=EsrganModelRecord)
     registry.unregister("moody")
-    assert registry.outcome("moody", "esrgan") is None
+    assert registry.failed_sources() == {}
 
 
 def test_a_record_of_the_wrong_class_is_an_error_of_the_program(registry: ModelProviderRegistry) -> None:
@@ -277,4 +275,3 @@ def test_a_registry_bears_many_threads() -> None:
 def test_the_constants_are_the_documented_ones() -> None:
     """Clients compare with them."""
     assert (HORDE_SOURCE_ID, ANY_SOURCE, sorted(RESERVED_SOURCE_IDS)) == ("horde", "any", ["any", "horde"])
-    assert [str(outcome) for outcome in SourceOutcome] == ["ok", "empty", "error"]

@@ -20,9 +20,15 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from horde_model_reference import settings as settings_module
 from horde_model_reference import settings_report
 from horde_model_reference._environment import select
-from horde_model_reference._settings_reading import listed, masked
 from horde_model_reference.errors import SettingsInvalid
-from horde_model_reference.settings import CanonicalFormat, HordeModelReferenceSettings, RedisSettings, ReplicateMode
+from horde_model_reference.settings import (
+    CanonicalFormat,
+    HordeModelReferenceSettings,
+    RedisSettings,
+    ReplicateMode,
+    listed,
+    masked,
+)
 from horde_model_reference.settings_report import SettingRow, describe_settings
 from tests.test_environment import python
 

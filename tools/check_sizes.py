@@ -1,6 +1,8 @@
 """The size limits: no long file, no long function, and a product that one person can still read.
 
-A body is counted from its first statement after the docstring to its last line; a docstring alone is no body.
+A body is counted from its first statement after the docstring to its last line; a docstring alone is no body. Of the
+product every line counts that has anything on it: code, docstrings and comments, but not the blank lines between them,
+which the formatter sets. Both totals are printed.
 """
 
 from __future__ import annotations
@@ -64,11 +66,16 @@ def _findings(product: list[Path], total: int, median: float) -> Iterator[str]:
 def main() -> int:
     """Check the tree; prints the totals either way."""
     product = sorted(p for p in (ROOT / "src" / PACKAGE).rglob("*") if p.suffix in SOURCE_SUFFIXES)
-    total = sum(path.read_text("utf-8").count("\n") for path in product)
+    lines = [line for path in product for line in path.read_text("utf-8").splitlines()]
+    total = sum(bool(line.strip()) for line in lines)
     lengths = [length for p in product if p.suffix == ".py" for _, length in bodies(p.read_text("utf-8"))]
     median = statistics.median(lengths) if lengths else 0
     bodies_told = f"{len(lengths)} bodies, median {median:g}, longest {max(lengths, default=0)}"
-    return finish("sizes", _findings(product, total, median), f"{total} lines in {len(product)} files, {bodies_told}")
+    return finish(
+        "sizes",
+        _findings(product, total, median),
+        f"{total} lines ({len(lines)} with blank ones) in {len(product)} files, {bodies_told}",
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
-"""The environment as it was when the package was first imported.
+"""The environment as it was when the package was first imported: a variable changed after that has no effect.
 
-Settings are built on first use, which may be long after the import; they read this copy, so that a variable changed in
-between has no effect, as documented. It is the first module that `import horde_model_reference` runs, and so
-it imports next to nothing.
+It is the first module that `import horde_model_reference` runs, and so it imports next to nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ _NAMES = """
 
 def select(environment: Mapping[str, str]) -> Mapping[str, str]:
     """The variables that concern us, read-only, names in upper case; where two differ in case only, upper case wins."""
-    ours = {name: value for name, value in environment.items() if _is_ours(name.upper())}
+    ours = {k: v for k, v in environment.items() if k.upper() in _NAMES or k.upper().startswith(_PREFIXES)}
     upper = {name.upper(): value for name, value in ours.items()}
     return MappingProxyType(upper | {name: value for name, value in ours.items() if name.isupper()})
 
@@ -33,10 +31,6 @@ def select(environment: Mapping[str, str]) -> Mapping[str, str]:
 def captured() -> Mapping[str, str]:
     """What `select` took from the process environment when this module was imported."""
     return _CAPTURED
-
-
-def _is_ours(name: str) -> bool:
-    return name in _NAMES or name.startswith(_PREFIXES)
 
 
 _CAPTURED = select(os.environ)

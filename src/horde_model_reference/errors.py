@@ -27,26 +27,10 @@ Each carries its facts as attributes; the text is for people and may change. The
 
 from __future__ import annotations
 
-__all__ = [
-    "ConfigurationLocked",
-    "HordeModelReferenceError",
-    "MalformedInput",
-    "MissingExtra",
-    "ModelNotFound",
-    "ReferenceUnavailable",
-    "RevisionUnknown",
-    "SettingsInvalid",
-    "SourceUnavailable",
-    "StoreCorrupt",
-    "StoreError",
-    "StoreTooNew",
-    "StoreUnavailable",
-    "UnknownCategory",
-    "UnknownField",
-    "UnknownSource",
-    "UnsafeName",
-    "WriteConflict",
-]
+__all__ = ["ConfigurationLocked", "HordeModelReferenceError", "MalformedInput", "MissingExtra", "ModelNotFound"]
+__all__ += ["ReferenceUnavailable", "RevisionUnknown", "SettingsInvalid", "SourceUnavailable", "StoreCorrupt"]
+__all__ += ["StoreError", "StoreTooNew", "StoreUnavailable", "UnknownCategory", "UnknownField", "UnknownSource"]
+__all__ += ["UnsafeName", "WriteConflict"]
 
 
 class HordeModelReferenceError(Exception):
@@ -62,8 +46,7 @@ class ReferenceUnavailable(HordeModelReferenceError, RuntimeError):
 
     def __init__(self, category: str, reason: str = "") -> None:
         super().__init__(f"Model reference for category {category} not found or could not be parsed.")
-        self.category = category
-        self.reason = reason
+        self.category, self.reason = category, reason
         if reason:
             self.add_note(reason)
 
@@ -73,9 +56,7 @@ class ModelNotFound(HordeModelReferenceError, RuntimeError):
 
     def __init__(self, name: str, category: str, close: tuple[str, ...] = ()) -> None:
         super().__init__(f"Model {name} not found in category {category}.")
-        self.name = name
-        self.category = category
-        self.close = close
+        self.name, self.category, self.close = name, category, close
         if close:
             self.add_note(f"Did you mean {', '.join(close)}?")
 
@@ -85,8 +66,7 @@ class UnknownCategory(HordeModelReferenceError, KeyError, ValueError):
 
     def __init__(self, category: str, known: tuple[str, ...] = ()) -> None:
         super().__init__(category)
-        self.category = category
-        self.known = known
+        self.category, self.known = category, known
 
     def __str__(self) -> str:
         return f"unknown category {self.category!r}; known are {', '.join(self.known)}"
@@ -97,8 +77,7 @@ class UnknownSource(HordeModelReferenceError, ValueError):
 
     def __init__(self, source_id: str, known: tuple[str, ...] = ()) -> None:
         super().__init__(f"unknown source {source_id!r}; registered are {', '.join(known)}")
-        self.source_id = source_id
-        self.known = known
+        self.source_id, self.known = source_id, known
 
 
 class UnknownField(HordeModelReferenceError, ValueError):
@@ -107,9 +86,7 @@ class UnknownField(HordeModelReferenceError, ValueError):
     def __init__(self, name: str, record_type: str, known: tuple[str, ...], close: tuple[str, ...] = ()) -> None:
         hint = f" Did you mean {', '.join(close)}?" if close else ""
         super().__init__(f"{record_type} has no field {name!r}.{hint} Valid fields are {', '.join(known)}.")
-        self.name = name
-        self.known = known
-        self.close = close
+        self.name, self.known, self.close = name, known, close
 
 
 class MalformedInput(HordeModelReferenceError, ValueError):
@@ -118,10 +95,7 @@ class MalformedInput(HordeModelReferenceError, ValueError):
     def __init__(self, reason: str, *, where: str = "", record: str = "", field: str = "") -> None:
         place = ": ".join(part for part in (where, record, field) if part)
         super().__init__(f"{place}: {reason}" if place else reason)
-        self.reason = reason
-        self.where = where
-        self.record = record
-        self.field = field
+        self.reason, self.where, self.record, self.field = reason, where, record, field
 
 
 class UnsafeName(HordeModelReferenceError, ValueError):
@@ -129,8 +103,7 @@ class UnsafeName(HordeModelReferenceError, ValueError):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name!r}: {reason}")
-        self.name = name
-        self.reason = reason
+        self.name, self.reason = name, reason
 
 
 class SettingsInvalid(HordeModelReferenceError, ValueError):
@@ -149,9 +122,7 @@ class ConfigurationLocked(HordeModelReferenceError, RuntimeError):
             f"ModelReferenceManager exists already with {parameter}={in_force!r}; {asked!r} was asked for. "
             "Use ModelReferenceManager.get_instance(), or reset() first."
         )
-        self.parameter = parameter
-        self.in_force = in_force
-        self.asked = asked
+        self.parameter, self.in_force, self.asked = parameter, in_force, asked
 
 
 class SourceUnavailable(HordeModelReferenceError):
@@ -163,10 +134,7 @@ class SourceUnavailable(HordeModelReferenceError):
 
     def __init__(self, source: str, reason: str, *, absent: bool = False, retry_after: float | None = None) -> None:
         super().__init__(f"{source}: {reason}")
-        self.source = source
-        self.reason = reason
-        self.absent = absent
-        self.retry_after = retry_after
+        self.source, self.reason, self.absent, self.retry_after = source, reason, absent, retry_after
 
     @classmethod
     def after(cls, refusals: list[SourceUnavailable]) -> SourceUnavailable:
@@ -184,8 +152,7 @@ class RevisionUnknown(HordeModelReferenceError, LookupError):
 
     def __init__(self, revision: int, newest: int) -> None:
         super().__init__(f"revision {revision} is not known; the newest is {newest}")
-        self.revision = revision
-        self.newest = newest
+        self.revision, self.newest = revision, newest
 
 
 class MissingExtra(HordeModelReferenceError, ImportError):
@@ -193,8 +160,7 @@ class MissingExtra(HordeModelReferenceError, ImportError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs more packages: pip install 'horde_model_reference[{extra}]'")
-        self.feature = feature
-        self.extra = extra
+        self.feature, self.extra = feature, extra
 
 
 class StoreError(HordeModelReferenceError):
@@ -202,8 +168,7 @@ class StoreError(HordeModelReferenceError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"{url}: {reason}")
-        self.url = url
-        self.reason = reason
+        self.url, self.reason = url, reason
 
 
 class StoreUnavailable(StoreError):
@@ -223,7 +188,4 @@ class WriteConflict(StoreError):
 
     def __init__(self, url: str, category: str, name: str, expected: int | None, actual: int | None) -> None:
         super().__init__(url, f"{category}/{name} is at revision {actual}, the change was made against {expected}")
-        self.category = category
-        self.name = name
-        self.expected = expected
-        self.actual = actual
+        self.category, self.name, self.expected, self.actual = category, name, expected, actual

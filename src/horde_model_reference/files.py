@@ -28,22 +28,24 @@ def read_bounded(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
     return data
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace the file so that a reader sees the old bytes or the new ones, and a crash leaves one of the two.
+def write_atomically(path: Path, data: bytes) -> Path:
+    """Replace the file, so that a reader sees the old bytes or the new ones, and a crash leaves one of the two.
 
     The bytes are on the disk when this returns; folders are created as needed. A link stays one; what is there and no
     regular file (a device, a folder) is refused: the new file would take its place.
     """
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    file = Path(os.path.realpath(path))
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(file))
+    file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _replace(path, data)
+        _replace(file, data)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # the name that its owner knows, not the temporary one
+        error.filename, error.filename2 = str(file), None  # the name that its owner knows, not the temporary one
         raise
-    _sync_folder(path.parent)
+    if os.name == "posix":
+        _sync_folder(file.parent)
+    return path
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -62,8 +64,6 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -17,23 +17,10 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from horde_model_reference.errors import SourceUnavailable
 
-__all__ = [
-    "All",
-    "Call",
-    "Effect",
-    "Fetch",
-    "Flow",
-    "Hurried",
-    "Network",
-    "NoNetwork",
-    "Pause",
-    "Request",
-    "Response",
-    "refused",
-    "run",
-    "run_async",
-]
+__all__ = ["All", "Call", "Effect", "Fetch", "Flow", "Hurried", "Network", "NoNetwork", "Pause", "Request", "Response"]
+__all__ += ["refused", "run", "run_async"]
 
+_SHARE_OF_ONE = 0.6
 T = TypeVar("T")
 
 
@@ -79,19 +66,14 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Wants several flows run: at once in a loop, one after the other on a thread.
-
-    Gives their results. Where some fail, the failure of the first of them in order is raised into the flow.
-    """
+    """Wants several flows run: at once in a loop, one after the other on a thread. Gives their results; where some
+    fail, the failure of the first of them in order is raised into the flow."""
 
     flows: Sequence[Flow[Any]]
 
 
 Effect: TypeAlias = "Fetch | Call | Pause | All"
 Flow: TypeAlias = Generator[Effect, Any, T]
-
-
-_SHARE_OF_ONE = 0.6
 
 
 class Network(Protocol):
@@ -122,10 +104,8 @@ def refused(request: Request, reason: str) -> Future[Response]:
 
 
 class Hurried:
-    """A network for so many seconds from now: what is asked of it later is refused.
-
-    No request may use more than three fifths of what is left, so that something is left for who is asked next.
-    """
+    """A network for so many seconds from now, of which no request gets more than three fifths of what is left, so that
+    something is left for who is asked next. What is asked of it later is refused."""
 
     def __init__(self, network: Network, seconds: float) -> None:
         self._network, self._seconds = network, seconds

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from horde_model_reference.backends.github_backend import GitHubBackend
-from horde_model_reference.domain.categories import Category, get_category_descriptor
+from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
 from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.domain.records import GenericModelRecord
 from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID as HORDE
@@ -23,15 +24,15 @@ from horde_model_reference.errors import ConfigurationLocked, ModelNotFound, Ref
 from horde_model_reference.forks import ForkLock
 from horde_model_reference.prefetch import DeferredPrefetchHandle, PrefetchStrategy, begin_prefetch
 from horde_model_reference.providers.base import ModelProvider
+from horde_model_reference.providers.registry import ModelProviderRegistry
 from horde_model_reference.reference import CategoryStatus, Reference
 from horde_model_reference.settings import ReplicateMode, get_settings
-from horde_model_reference.sourced_reference import SourcedReference
 from horde_model_reference.sources.plugin import ModelReferenceBackend
 from horde_model_reference.typed_reads import TypedReads
 from horde_model_reference.wiring import Mode, Parts, assemble
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from horde_model_reference.domain.metadata import CategoryMetadata
     from horde_model_reference.domain.query import ModelQuery
@@ -39,7 +40,34 @@ if TYPE_CHECKING:
 
 __all__ = ["DeferredPrefetchHandle", "GitHubBackend", "ModelReferenceManager", "PrefetchStrategy"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _locking = ForkLock()
+_NOT_THERE = (ReferenceUnavailable, ModelNotFound, UnknownCategory)
+_LIKE = "Like `{}`, None where the category or model is unknown, or nobody can tell."
+
+
+def _or_none(read: Callable[P, T]) -> Callable[P, T | None]:
+    @wraps(read)
+    def read_or_none(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        with suppress(*_NOT_THERE):
+            return read(*args, **kwargs)
+        return None
+
+    read_or_none.__doc__ = _LIKE.format(read.__name__)
+    return read_or_none
+
+
+def _or_none_async(read: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T | None]]:
+    @wraps(read)
+    async def read_or_none(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        with suppress(*_NOT_THERE):
+            return await read(*args, **kwargs)
+        return None
+
+    read_or_none.__doc__ = _LIKE.format(read.__name__)
+    return read_or_none
 
 
 class ModelReferenceManager(TypedReads):
@@ -90,9 +118,9 @@ class ModelReferenceManager(TypedReads):
         settings = get_settings()
         self._mode = replace(Mode.by_settings(settings), **asked)  # type: ignore[arg-type]  # made to fit in `__new__`
         self._parts = assemble(self._mode, settings)
-        self._reading = SourcedReference(self._parts.reference)
+        self._reference, self._providers = self._parts.reference, ModelProviderRegistry()
         try:
-            self.deferred_prefetch_handle = begin_prefetch(self._mode.prefetch_strategy, self._parts.reference)
+            self.deferred_prefetch_handle = begin_prefetch(self._mode.prefetch_strategy, self._reference)
         except BaseException:
             self._parts.close()
             raise
@@ -126,7 +154,7 @@ class ModelReferenceManager(TypedReads):
     @property
     def reference(self) -> Reference:
         """The reading object under this face."""
-        return self._parts.reference
+        return self._reference
 
     @property
     def base_path(self) -> Path:
@@ -150,84 +178,37 @@ class ModelReferenceManager(TypedReads):
 
     # -- reading --
 
-    def get_model_reference(
-        self, category: Category, overwrite_existing: bool = False, *, source: Src = HORDE
-    ) -> Records:
-        """The records of a category by name; `overwrite_existing` asks the source now. Raises `RuntimeError`."""
-        return self._reading.read(category, fresh=overwrite_existing, source=source)
-
-    def get_model_reference_or_none(
-        self, category: Category, overwrite_existing: bool = False, *, source: Src = HORDE
-    ) -> Records | None:
-        """Like `get_model_reference`, None where the category is unknown or cannot be had."""
-        with suppress(ReferenceUnavailable, UnknownCategory):
-            return self._reading.read(category, fresh=overwrite_existing, source=source)
-        return None
-
-    async def get_model_reference_async(
-        self, category: Category, overwrite_existing: bool = False, *, source: Src = HORDE
-    ) -> Records:
-        """Like `get_model_reference`, without blocking the loop."""
-        return await self._reading.read_async(category, fresh=overwrite_existing, source=source)
-
-    async def get_model_reference_or_none_async(
-        self, category: Category, overwrite_existing: bool = False, *, source: Src = HORDE
-    ) -> Records | None:
-        """Like `get_model_reference_or_none`, without blocking the loop."""
-        with suppress(ReferenceUnavailable, UnknownCategory):
-            return await self._reading.read_async(category, fresh=overwrite_existing, source=source)
-        return None
-
-    def get_model_or_none(
-        self, category: Category, model_name: str, *, source: Src = HORDE
-    ) -> GenericModelRecord | None:
-        """Like `get_model`, None where there is no such model or category, or nobody who could tell."""
-        with suppress(ReferenceUnavailable, ModelNotFound, UnknownCategory):
-            return self._reading.model(category, model_name, source=source)
-        return None
-
-    async def get_model_async(self, category: Category, model_name: str, *, source: Src = HORDE) -> GenericModelRecord:
-        """Like `get_model`, without blocking the loop."""
-        return await self._reading.model_async(category, model_name, source=source)
-
-    async def get_model_or_none_async(
-        self, category: Category, model_name: str, *, source: Src = HORDE
-    ) -> GenericModelRecord | None:
-        """Like `get_model_or_none`, without blocking the loop."""
-        with suppress(ReferenceUnavailable, ModelNotFound, UnknownCategory):
-            return await self._reading.model_async(category, model_name, source=source)
-        return None
+    get_model_reference_or_none = _or_none(TypedReads.get_model_reference)
+    get_model_reference_or_none_async = _or_none_async(TypedReads.get_model_reference_async)
+    get_model_or_none = _or_none(TypedReads.get_model)
+    get_model_or_none_async = _or_none_async(TypedReads.get_model_async)
 
     def get_all_model_references(self, overwrite_existing: bool = False) -> dict[Category, Records]:
         """Every category that is reference data, `{}` for one that cannot be had. Those managed elsewhere (lora, ti)
         appear only where there are records of them."""
-        return _present(self._reading.read_all(fresh=overwrite_existing))
+        return _present(self.get_all_model_references_or_none(overwrite_existing))
 
     def get_all_model_references_or_none(self, overwrite_existing: bool = False) -> dict[Category, Records | None]:
         """Every known category, None for one that cannot be had."""
-        return self._reading.read_all(fresh=overwrite_existing)
+        with suppress(ReferenceUnavailable):
+            self._reference.warm(fresh=overwrite_existing)
+        return self._reference.held()
 
     async def get_all_model_references_async(self, overwrite_existing: bool = False) -> dict[Category, Records]:
         """Like `get_all_model_references`, all categories at once, without blocking the loop."""
-        return _present(await self._reading.read_all_async(fresh=overwrite_existing))
+        return _present(await self.get_all_model_references_or_none_async(overwrite_existing))
 
     async def get_all_model_references_or_none_async(
         self, overwrite_existing: bool = False
     ) -> dict[Category, Records | None]:
         """Like `get_all_model_references_or_none`, all categories at once, without blocking the loop."""
-        return await self._reading.read_all_async(fresh=overwrite_existing)
+        with suppress(ReferenceUnavailable):
+            await self._reference.warm_async(fresh=overwrite_existing)
+        return self._reference.held()
 
     def get_raw_model_reference_json(self, category: Category, overwrite_existing: bool = False) -> JsonObject:
         """The documents as plain JSON, a new object. Raises `KeyError` (no such category), `ReferenceUnavailable`."""
-        return self.reference.raw(category, fresh=overwrite_existing)
-
-    def get_raw_model_reference_json_or_none(
-        self, category: Category, overwrite_existing: bool = False
-    ) -> JsonObject | None:
-        """Like `get_raw_model_reference_json`, None where the category is unknown or cannot be had."""
-        with suppress(ReferenceUnavailable, UnknownCategory):
-            return self.reference.raw(category, fresh=overwrite_existing)
-        return None
+        return self._reference.raw(category, fresh=overwrite_existing)
 
     async def get_raw_model_reference_json_async(
         self, category: Category, overwrite_existing: bool = False
@@ -235,13 +216,8 @@ class ModelReferenceManager(TypedReads):
         """Like `get_raw_model_reference_json`, without blocking the loop."""
         return await self.reference.raw_async(category, fresh=overwrite_existing)
 
-    async def get_raw_model_reference_json_or_none_async(
-        self, category: Category, overwrite_existing: bool = False
-    ) -> JsonObject | None:
-        """Like `get_raw_model_reference_json_or_none`, without blocking the loop."""
-        with suppress(ReferenceUnavailable, UnknownCategory):
-            return await self.reference.raw_async(category, fresh=overwrite_existing)
-        return None
+    get_raw_model_reference_json_or_none = _or_none(get_raw_model_reference_json)
+    get_raw_model_reference_json_or_none_async = _or_none_async(get_raw_model_reference_json_async)
 
     def query_all(self, *, source: Src = HORDE) -> ModelQuery[GenericModelRecord]:
         """A query over all categories by the fields every record has, in one stable order."""
@@ -249,25 +225,29 @@ class ModelReferenceManager(TypedReads):
 
         if source == HORDE:
             return build_cross_category_query(self.get_all_model_references())
-        return build_cross_category_query(self._reading.collect_all(source))
+        found: dict[Category, list[tuple[GenericModelRecord, str]]] = {}
+        for category in get_all_registered_categories():
+            with suppress(ReferenceUnavailable):
+                found[category] = list(self._collect(category, source).values())
+        return build_cross_category_query(found)
 
     # -- providers --
 
     def register_provider(self, provider: ModelProvider, *, replace: bool = False) -> None:
         """Make an application's own records a source. Raises `ValueError` for a reserved, empty or taken id."""
-        self._reading.providers.register(provider, replace=replace)
+        self._providers.register(provider, replace=replace)
 
     def unregister_provider(self, source_id: str) -> bool:
         """Take a provider out; whether there was one."""
-        return self._reading.providers.unregister(source_id)
+        return self._providers.unregister(source_id)
 
     def get_provider(self, source_id: str) -> ModelProvider | None:
         """The provider of that id, None where there is none."""
-        return self._reading.providers.get(source_id)
+        return self._providers.get(source_id)
 
     def failed_sources(self, category: Category | None = None) -> Mapping[str, str]:
         """Source id -> reason, of the providers whose last answer was an error."""
-        return self._reading.providers.failed_sources(category)
+        return self._providers.failed_sources(category)
 
     # -- state --
 
@@ -313,8 +293,6 @@ class ModelReferenceManager(TypedReads):
         return self._parts.last_updated(category)
 
 
-def _present(
-    records: dict[Category, Records | None],
-) -> dict[Category, Records]:
+def _present(records: dict[Category, Records | None]) -> dict[Category, Records]:
     wanted = {c: r for c, r in records.items() if r or not get_category_descriptor(c).managed_elsewhere}
     return {category: found or {} for category, found in wanted.items()}

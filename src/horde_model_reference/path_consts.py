@@ -7,11 +7,10 @@ import. Only `make_folders` touches the disk, and it is called when a manager is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from horde_model_reference.domain.categories import find_category, get_category_descriptor
+from horde_model_reference.domain.categories import get_category_descriptor
 from horde_model_reference.horde_environment import horde_environment
 
 if TYPE_CHECKING:
@@ -24,15 +23,13 @@ DEFAULT_SHOWCASE_FOLDER_NAME = "showcase"
 horde_model_reference_paths: HordeModelReferencePaths
 
 
-def _default_root() -> Path:
-    return Path(horde_environment().aiworker_cache_home).resolve() / "horde_model_reference"
-
-
 @dataclass
 class HordeModelReferencePaths:
-    """The places under one data root, or under a method's `base_path`. Methods raise `UnknownCategory`."""
+    """The places under one data root."""
 
-    base_path: Path = field(default_factory=_default_root)
+    base_path: Path = field(
+        default_factory=lambda: Path(horde_environment().aiworker_cache_home).resolve() / "horde_model_reference"
+    )
 
     @property
     def legacy_path(self) -> Path:
@@ -40,20 +37,8 @@ class HordeModelReferencePaths:
         return self.base_path / "legacy"
 
     def get_model_reference_filename(self, category: str, *, base_path: str | Path | None = None) -> Path:
-        """The v2 file: `<root>/stable_diffusion.json` for image_generation."""
+        """The v2 file, `<root>/stable_diffusion.json` for image_generation. Raises `UnknownCategory`."""
         return Path(base_path or self.base_path) / get_category_descriptor(category).v2_filename(category)
-
-    def get_legacy_model_reference_filename(self, category: str, *, base_path: str | Path | None = None) -> Path:
-        """The legacy file: `<root>/legacy/models.csv` for text_generation."""
-        return Path(base_path or self.base_path, "legacy", get_category_descriptor(category).legacy_filename(category))
-
-    def get_metadata_filename(self, category: str, *, base_path: str | Path | None = None) -> Path:
-        """The v2 metadata file, named after the category: `<root>/meta/v2/image_generation_metadata.json`."""
-        return Path(base_path or self.base_path, "meta", "v2", f"{find_category(category)}_metadata.json")
-
-    def get_legacy_metadata_filename(self, category: str, *, base_path: str | Path | None = None) -> Path:
-        """The same of the legacy format, in `<root>/meta/legacy`."""
-        return Path(base_path or self.base_path, "meta", "legacy", f"{find_category(category)}_metadata.json")
 
 
 def make_folders(paths: HordeModelReferencePaths, settings: HordeModelReferenceSettings) -> None:
@@ -65,12 +50,7 @@ def make_folders(paths: HordeModelReferencePaths, settings: HordeModelReferenceS
         folder.mkdir(parents=True, exist_ok=True)
 
 
-@cache
-def _paths() -> HordeModelReferencePaths:
-    return HordeModelReferencePaths()
-
-
 def __getattr__(name: str) -> object:
     if name == "horde_model_reference_paths":
-        return _paths()
+        return globals().setdefault(name, HordeModelReferencePaths())
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,9 +26,7 @@ class PrefetchStrategy(StrEnum):
 
 class DeferredPrefetchHandle:
     """A load of all categories that can be awaited, from any event loop, or run. What is held is not loaded again.
-
-    Raises `ReferenceUnavailable` where not a single category could be had; waiting for it again then tries again.
-    """
+    Raises `ReferenceUnavailable` where not a single category could be had; waiting for it again then tries again."""
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,26 +21,19 @@ from horde_model_reference.domain.categories import Category, find_category, get
 from horde_model_reference.domain.findings import Finding, JsonObject
 from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.domain.validation import Records, validate_records
-from horde_model_reference.errors import (
-    MalformedInput,
-    ModelNotFound,
-    ReferenceUnavailable,
-    SourceUnavailable,
-    UnknownCategory,
-)
+from horde_model_reference.errors import MalformedInput, ModelNotFound, ReferenceUnavailable, SourceUnavailable
 from horde_model_reference.flow import Call, Flow, Hurried, Network, run, run_async
 from horde_model_reference.forks import ForkLock, no_fork
 from horde_model_reference.formats.json_codec import decode_object, encode
-from horde_model_reference.keeping import Keeper
 from horde_model_reference.single_flight import SingleFlight
 from horde_model_reference.sources.base import CLOCK_SLACK, Ask
-from horde_model_reference.watching import ReferenceChange, Watchers
+from horde_model_reference.watching import Keeper, ReferenceChange, Watchers
 
 if TYPE_CHECKING:
     from horde_model_reference.domain.records import GenericModelRecord
-    from horde_model_reference.sources.base import Source
+    from horde_model_reference.sources.base import Answer, Source
 
-__all__ = ["CategoryStatus", "Reference"]
+__all__ = ["CategoryStatus", "Reference", "model_not_found"]
 
 _log = logger("reference")
 _SAID_SECONDS = 60.0
@@ -63,26 +56,18 @@ class _Held:
     fault: str = ""
 
     @property
-    def revision(self) -> int:
-        return self.snapshot.revision or 0
-
-    def is_overtaken_by(self, other: _Held) -> bool:
-        """Whether the other is of a later revision; or, where that does not tell, was asked for later."""
-        return (other.revision, other.when) > (self.revision, self.when)
+    def place(self) -> tuple[int, tuple[int, float]]:
+        """Which of two is the later one: by revision; or, where that does not tell, by when it was asked for."""
+        return self.snapshot.revision or 0, self.when
 
     def model(self, name: str) -> GenericModelRecord:
         found = self.records.get(name) or self.records.get(self.names.get(name, name))
         if found is None:
-            from difflib import get_close_matches  # rarely needed, and every start would pay for it
-
-            alike = [
-                each for each in self.records if each[:1].casefold() == name[:1].casefold()
-            ]  # comparing all is slow
-            raise ModelNotFound(name, self.snapshot.category, tuple(get_close_matches(name, alike, n=3)))
+            raise model_not_found(name, self.snapshot.category, self.records)
         return found
 
     def status(self, category: Category, longest: float) -> CategoryStatus:
-        age = max(0.0, time.time() - self.snapshot.checked)
+        age = max(0.0, time.time() - self.snapshot.checked) + self.snapshot.older
         return CategoryStatus(
             *(category, len(self.records), self.snapshot.source, self.snapshot.revision, age, self.fault),
             tuple(self.findings),
@@ -93,13 +78,11 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class CategoryStatus:
-    """What is held of one category: how many records, from where, which revision, what is wrong.
-
-    `age` is how many seconds ago it was last known to be current at its source. `fault` is why the last attempt to read
-    it again failed, or why something lesser stands in for it; empty where all is well. `set_aside` are the findings
-    about records that could not be read and those kept with a warning. `stale`: it is at fault, or should have been
-    read again by now. `next_attempt` is in how many seconds it will be read again, where somebody reads or keeps it.
-    """
+    """What is held of one category: how many records, from where, which revision, what is wrong. `age` is how many
+    seconds ago it was last known to be current at its source. `fault` is why the last attempt to read it again failed,
+    or why something lesser stands in for it; empty where all is well. `set_aside` are the findings about records that
+    could not be read and those kept with a warning. `stale`: it is at fault, or should have been read again by now.
+    `next_attempt` is in how many seconds it will be read again, where somebody reads or keeps it."""
 
     category: Category
     records: int
@@ -117,7 +100,7 @@ _Ends: TypeAlias = "dict[Category, _Held | SourceUnavailable]"
 
 
 class Reference:
-    """Reads the reference from `source`; make as many as you like. Every method has an async twin, safe in any mix of
+    """Reads the reference from `source`; make as many as you like. What waits has an async twin, safe in any mix of
     threads, event loops and forked processes.
 
     `max_age` is how many seconds a held category is given out before the source is asked again; 0 asks every time.
@@ -139,9 +122,10 @@ class Reference:
     ) -> None:
         self._source = source
         self._network = network
-        self._max_age = max(0.0, max_age)
-        self._patience, self._follow = patience, follow
+        self._max_age, self._patience, self._follow = max(0.0, max_age), patience, follow
         self._keeper = Keeper(self.renew) if behind else None
+        self.version = 0
+        """Counts what was taken in: as long as it stays, nothing that is held has changed."""
         self._memory: dict[Category, _Held] = {}
         """Replaced whole under the lock, so that who goes through it sees one moment."""
         self._lock = ForkLock()
@@ -149,8 +133,7 @@ class Reference:
         """When to ask again for what cannot be had, and why it cannot. With a keeper it asks, and no reader waits."""
         self._flights: SingleFlight[_Ends] = SingleFlight()
         self._watchers = Watchers()
-        self._degraded = False
-        self._told = -math.inf
+        self._degraded, self._told = False, -math.inf
         self._told_findings: dict[Category, list[Finding]] = {}
         self._era = 0
 
@@ -175,10 +158,9 @@ class Reference:
         category = find_category(category)
         return (self._current(category, fresh) or self._load(category, fresh)).snapshot
 
-    async def snapshot_async(self, category: Category, *, fresh: bool = False) -> Snapshot:
-        """Like `snapshot`, without blocking the loop."""
-        category = find_category(category)
-        return (self._current(category, fresh) or await self._load_async(category, fresh)).snapshot
+    def snapshots(self) -> dict[Category, Snapshot]:
+        """The bytes of everything that is in memory; asks nobody."""
+        return {category: held.snapshot for category, held in self._memory.items()}
 
     def raw(self, category: Category, *, fresh: bool = False) -> JsonObject:
         """The documents as plain JSON, unknown fields and unreadable records included; a new object each time."""
@@ -186,7 +168,9 @@ class Reference:
 
     async def raw_async(self, category: Category, *, fresh: bool = False) -> JsonObject:
         """Like `raw`, without blocking the loop."""
-        return decode_object((await self.snapshot_async(category, fresh=fresh)).body, where=category)
+        category = find_category(category)
+        held = self._current(category, fresh) or await self._load_async(category, fresh)
+        return decode_object(held.snapshot.body, where=category)
 
     def warm(self, *, fresh: bool = False) -> None:
         """Load every category that is not in memory, or with `fresh` all. Raises `ReferenceUnavailable` where there is
@@ -238,22 +222,18 @@ class Reference:
     def renew(self) -> float:
         """Read again what is due, or hold the question for what changes; gives in how many seconds to call again."""
         began, memory = time.monotonic(), self._memory
-        due = [category for category, held in memory.items() if held.good_until <= began]
-        due += [
-            category for category, (until, _) in self._refusals.items() if until <= began and category not in memory
-        ]
-        counted = [category for category, held in memory.items() if held.snapshot.revision is not None]
+        due = [c for c, held in memory.items() if held.good_until <= began]
+        due += [c for c, (until, _) in self._refusals.items() if until <= began and c not in memory]
+        counted = [c for c, held in memory.items() if held.snapshot.revision is not None]
         if due:
-            since = time.time() - self._max_age / 2
-            run(self._reading(due, self._era, since), self._network)
-            again = any(
-                held.fault or held.good_until <= time.monotonic() for held in map(self._memory.get, due) if held
-            )
+            run(self._reading(due, self._era, time.time() - self._max_age / 2), self._network)
+            now, after = time.monotonic(), [self._memory[c] for c in due if c in self._memory]
+            again = any(held.fault or held.good_until <= now for held in after)
             if self._follow and counted and not again:
                 return 0.0
         elif self._follow and counted:
             run(self._reading(counted, self._era, time.time(), wait=self._follow), self._network)
-            moved = any(self._memory[category].revision != memory[category].revision for category in counted)
+            moved = any(self._memory[c].snapshot.revision != memory[c].snapshot.revision for c in counted)
             if moved or time.monotonic() - began > self._follow / 2:
                 return 0.0
         times = [held.good_until for held in self._memory.values()] + [until for until, _ in self._refusals.values()]
@@ -308,7 +288,7 @@ class Reference:
         return ends
 
     def _taken(
-        self, category: Category, answer: Snapshot | SourceUnavailable, before: _Held | None, when: tuple[int, float]
+        self, category: Category, answer: Answer, before: _Held | None, when: tuple[int, float]
     ) -> Flow[_Held | SourceUnavailable]:
         try:
             if isinstance(answer, SourceUnavailable):
@@ -329,16 +309,15 @@ class Reference:
         return held
 
     def _put(self, category: Category, held: _Held) -> tuple[_Held, _Held | None]:
-        """Hold it, unless another load overtook it: nobody shall see an earlier state after a later one.
-
-        Gives what is held now, and what was until now.
-        """
+        """Hold it, unless another load overtook it: nobody shall see an earlier state after a later one. Gives what is
+        held now, and what was until now."""
         with self._lock:
             last = self._memory.get(category)
-            if last is not None and held.is_overtaken_by(last):
+            if last is not None and last.place > held.place:
                 return last, last
             self._memory = {**self._memory, category: held}
-            self._refusals = {each: end for each, end in self._refusals.items() if each != category}
+            self.version += 1
+            self._refusals = {c: refusal for c, refusal in self._refusals.items() if c != category}
         return held, last
 
     def _validated(
@@ -398,10 +377,9 @@ class Reference:
     def _unless_refused(self, category: Category, fresh: bool) -> list[Category]:
         try:
             category = find_category(category)
-        except UnknownCategory as error:
+        except KeyError as error:  # `UnknownCategory`
             raise ReferenceUnavailable(category, str(error)) from error
-        refusal = self._refusal_of(category)
-        if refusal is not None and not fresh:
+        if not fresh and (refusal := self._refusal_of(category)) is not None:
             raise ReferenceUnavailable(category, str(refusal))
         return [category]
 
@@ -422,6 +400,14 @@ class Reference:
             raise ReferenceUnavailable(category, str(refusal))
 
 
+def model_not_found(name: str, category: str, names: Iterable[str]) -> ModelNotFound:
+    """The error, with those of the names that are much like this one."""
+    from difflib import get_close_matches  # rarely needed, and every start would pay for it
+
+    alike = {each.casefold(): each for each in names if each[:1].casefold() == name[:1].casefold()}  # all are too many
+    return ModelNotFound(name, category, tuple(alike[each] for each in get_close_matches(name.casefold(), alike)))
+
+
 def _one(category: Category, ends: _Ends) -> _Held:
     end = ends[find_category(category)]
     if isinstance(end, SourceUnavailable):
@@ -439,16 +425,12 @@ def _by_name(records: Records) -> tuple[Records, dict[str, str]]:
 
 
 def _validate(snapshot: Snapshot, before: _Held | None) -> tuple[Records, list[Finding]]:
-    with no_fork:
-        patched = _revalidated(snapshot, before) if before is not None else None
-        return (patched, []) if patched is not None else validate_records(snapshot.category, snapshot.body)
-
-
-def _revalidated(snapshot: Snapshot, before: _Held) -> Records | None:
-    """The records before, with the few that changed; None where that is not so simple."""
+    """The records; where it is known which few changed, and nothing is odd, those and the others as they were."""
     delta = snapshot.delta
-    if delta is None or delta.base is not before.snapshot.body or before.findings or before.names:
-        return None
-    changed, findings = validate_records(snapshot.category, encode(delta.records))
-    kept = {name: record for name, record in before.records.items() if name not in delta.gone}
-    return None if findings else kept | changed
+    with no_fork:
+        if delta and before and delta.base is before.snapshot.body and not (before.findings or before.names):
+            changed, findings = validate_records(snapshot.category, encode(delta.records))
+            if not findings:
+                kept = {name: record for name, record in before.records.items() if name not in delta.gone}
+                return kept | changed, []
+        return validate_records(snapshot.category, snapshot.body)

@@ -11,28 +11,30 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, FilePath, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as _Source
 
 from horde_model_reference._environment import captured
 from horde_model_reference._log import logger
-from horde_model_reference._settings_reading import ENV_PREFIX, Path, database_url, listed, masked, paths_in
 from horde_model_reference.errors import SettingsInvalid
 from horde_model_reference.forks import ForkLock
 from horde_model_reference.horde_environment import setting
 
-__all__ = ["CanonicalFormat", "HordeModelReferenceSettings", "Origin", "R2Settings", "ReplicateMode", "get_settings"]
-__all__ += ["horde_model_reference_settings", "make_settings", "variable_name"]
+__all__ = ["SECRETS", "CanonicalFormat", "HordeModelReferenceSettings", "Origin", "Path", "R2Settings", "ReplicateMode"]
+__all__ += ["get_settings", "horde_model_reference_settings", "listed", "make_settings", "masked", "variable_name"]
 
 horde_model_reference_settings: HordeModelReferenceSettings
 
+ENV_PREFIX = "HORDE_MODEL_REFERENCE_"
+Path: TypeAlias = tuple[str, ...]
+"""Where a setting is: `("redis", "url")`."""
 Origin: TypeAlias = Literal["default", "environment", "argument", "rule"]
 """Where a value is from; `rule` is a combination rule that turned the setting off."""
 SECRETS: frozenset[Path] = frozenset({("database_url",), ("r2", "upload_secret_access_key")})
@@ -63,35 +65,62 @@ class CanonicalFormat(StrEnum):
         return cls.legacy if str(value).lower() == "legacy" else None
 
 
+def listed(value: object) -> object:
+    """A list as JSON (items as they are) or comma separated (items stripped, empty ones dropped)."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("must be comma separated, or a JSON array") from None
+
+
+def masked(text: str) -> str:
+    """Without what follows the user name in a URL, and without secrets among its parameters."""
+    text = re.sub(r"://([^/@:\s]*:)?\S*@", lambda found: f"://{found[1] or ''}***@", text)
+    return re.sub(r"(?i)([?&](?:\w*password|passwd|secret|token)=)[^&\s]*", r"\1***", text)
+
+
+def _paths_in(values: Mapping[str, object], above: Path = ()) -> Iterator[Path]:
+    """Every path at which something was given, groups and what is in them."""
+    for name, value in values.items():
+        yield (*above, name)
+        inner = dict(value) if isinstance(value, BaseModel) else value
+        if isinstance(inner, Mapping):
+            yield from _paths_in(inner, (*above, name))
+
+
+def _database_url(value: object) -> object:
+    """Empty counts as unset; what is no URL at all is refused."""
+    if isinstance(value, str) and value and "://" not in value:
+        raise ValueError("must be a URL such as postgresql://user:password@host/name or sqlite:///path/to/file")
+    return value or None
+
+
 def _stripped_texts(value: object) -> object:
     """Whatever is in a list as text."""
     items = listed(value)
     return [text for item in items if (text := str(item).strip())] if isinstance(items, list) else items
 
 
-_used = partial(setting, by="library")
+_used, _folder = partial(setting, by="library"), partial(setting, by="library (`MAKE_FOLDERS`)")
+_served = partial(setting, by="service")
 _Texts: TypeAlias = Annotated[list[str], BeforeValidator(listed)]
 _LooseTexts: TypeAlias = Annotated[list[str], BeforeValidator(_stripped_texts)]
-_DatabaseUrl: TypeAlias = Annotated[SecretStr | None, BeforeValidator(database_url)]
+_DatabaseUrl: TypeAlias = Annotated[SecretStr | None, BeforeValidator(_database_url)]
 
 
-class _Group(BaseModel):
+class _Group(BaseModel, extra="ignore", hide_input_in_errors=True, defer_build=True):
     """Settings under one name; given one by one (`GROUP__FIELD`), whole as a JSON object, or both."""
-
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, defer_build=True)
-
-
-def _subfolder(name: str, of: str) -> Any:
-    return setting(name, f"Folder of the {of}, under the data root.", by="library (`MAKE_FOLDERS`)")
 
 
 class _FolderGroup(_Group):
     """A group that has files of its own: in `relative_subdir` of the data root, or of another root."""
 
     relative_subdir: str
-    root_path_override: str | None = setting(
-        None, "Folder to use instead of the data root for these files.", by="library (`MAKE_FOLDERS`)"
-    )
+    root_path_override: str | None = _folder(None, "Folder to use instead of the data root for these files.")
 
 
 class RedisSettings(_Group):
@@ -114,14 +143,14 @@ class AuditSettings(_FolderGroup):
 
     enabled: bool = setting(True, "Write the audit files beside the database's own event log.")
     max_segment_bytes: int = setting(5 * 1024 * 1024, "Size at which a new audit file is begun.")
-    relative_subdir: str = _subfolder("audit", "audit files")
+    relative_subdir: str = _folder("audit", "Folder of the audit files, under the data root.")
 
 
 class PendingQueueSettings(_FolderGroup):
     """The queue of proposed changes, and who may propose and approve."""
 
     enabled: bool = setting(True, "Changes are proposed and reviewed; off: approvers write at once.")
-    relative_subdir: str = _subfolder("pending_queue", "queue's files")
+    relative_subdir: str = _folder("pending_queue", "Folder of the queue's files, under the data root.")
     requestor_ids: _Texts = setting([], "AI Horde user ids that may propose changes (approvers may as well).")
     approver_ids: _Texts = setting([], "AI Horde user ids that may approve, reject and apply changes.")
     max_segment_bytes: int = setting(5 * 1024 * 1024, "Reserved; has no effect.")
@@ -131,7 +160,7 @@ class PendingQueueSettings(_FolderGroup):
 class LicensingSettings(_FolderGroup):
     """Licences and the files they apply to."""
 
-    relative_subdir: str = _subfolder("licensing", "licence files")
+    relative_subdir: str = _folder("licensing", "Folder of the licence files, under the data root.")
     editor_ids: _Texts = setting([], "AI Horde user ids that may edit licences.")
     require_explicit_model_assignments: bool = setting(False, "Refuse a record whose licence nobody stated.")
 
@@ -139,13 +168,13 @@ class LicensingSettings(_FolderGroup):
 class TextGuidanceSettings(_FolderGroup):
     """Prompt formats and profiles of text models."""
 
-    relative_subdir: str = _subfolder("text_guidance", "guidance catalogue")
+    relative_subdir: str = _folder("text_guidance", "Folder of the guidance catalogue, under the data root.")
 
 
 class ImageBaselineSettings(_FolderGroup):
     """The catalogue of image baselines."""
 
-    relative_subdir: str = _subfolder("baselines", "baseline catalogue")
+    relative_subdir: str = _folder("baselines", "Folder of the baseline catalogue, under the data root.")
 
 
 class R2Settings(_Group):
@@ -160,6 +189,18 @@ class R2Settings(_Group):
     upload_region: str = setting("auto", "Region of the bucket.")
 
 
+class ServiceSettings(_Group):
+    """The HTTP service, as `hmr serve` runs it."""
+
+    host: str = _served("127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines in.")
+    port: int = _served(19800, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
+    workers: int = _served(1, "Processes that serve.", ge=1)
+    proxies: _Texts = _served([], "Addresses of proxies whose X-Forwarded headers are believed; * believes all.")
+    tls_certificate: FilePath | None = _served(None, "File with the certificate; serves HTTPS.")
+    tls_key: FilePath | None = _served(None, "File with its key, where that is not in it.")
+    access_log: bool = _served(False, "Log each request as a line of JSON.")
+
+
 class GithubProxySettings(_Group):
     """A host that relays GitHub, for where GitHub itself cannot be reached."""
 
@@ -172,9 +213,7 @@ class GithubRepoSettings(_Group):
     owner: str = _used("Haidra-Org", "User or organisation that owns the repository.")
     name: str
     branch: str = _used("main", "Branch that is read.")
-    proxy_settings: GithubProxySettings | None = _used(
-        None, 'A relay, as JSON: `{"github_proxy_url_base": "https://..."}`; unset: `GITHUB_PROXY_URL_BASE`.'
-    )
+    proxy_settings: GithubProxySettings | None = _used(None, "A relay, as JSON; unset: `GITHUB_PROXY_URL_BASE`.")
 
     @property
     def url_base_only(self) -> str:
@@ -216,40 +255,26 @@ class HordeModelReferenceSettings(BaseSettings):
     )
 
     replicate_mode: ReplicateMode = setting(
-        ReplicateMode.REPLICA,
-        "`PRIMARY` owns the reference and accepts writes, `REPLICA` only reads it. Any letter case.",
-        by="library, service",
+        ReplicateMode.REPLICA, "`PRIMARY` owns the reference, `REPLICA` reads it. Any case.", by="library, service"
     )
     offline: bool = _used(False, "Read from the local disk only: no network at all, no Redis, no seeding.")
     make_folders: bool = _used(False, "Create the folders under the data root when the manager is built.")
-    database_url: _DatabaseUrl = setting(
-        None, "Database of a PRIMARY; unset: an SQLite file under the data root. Never shown.", by="store"
-    )
+    database_url: _DatabaseUrl = setting(None, "Database of a PRIMARY; unset: an SQLite file. Never shown.", by="store")
     mirror_enabled: bool = setting(
         True, "After each change, rewrite the JSON files that other programs read.", by="service, command line"
     )
     canonical_format: CanonicalFormat = setting(
         CanonicalFormat.v2, "Which format accepts writes: `v2` or `legacy`.", by="store, service"
     )
-    primary_api_url: str | None = _used(
-        "https://models.aihorde.net/api", "Where a REPLICA reads the reference; empty: it has no PRIMARY."
-    )
+    primary_api_url: str | None = _used("https://models.aihorde.net/api", "PRIMARY that a REPLICA reads; empty: none.")
     primary_api_timeout: int = _used(10, "Seconds to wait for the PRIMARY to answer.", gt=0)
-    first_load_timeout_seconds: float = _used(
-        10.0, "Seconds that a read which must wait for the network waits in all; then local data must do.", gt=0
-    )
-    follow_changes: bool = _used(
-        True, "A REPLICA asks PRIMARY to hold its question until something changes; off: it polls."
-    )
+    first_load_timeout_seconds: float = _used(10.0, "Seconds a read waits for the network in all, if it must.", gt=0)
+    follow_changes: bool = _used(True, "A REPLICA has PRIMARY hold its question until a change; off: it polls.")
     max_lost_share: float = _used(
         0.5, "Share of a category's records that may be gone at once before an answer is not believed.", ge=0, le=1
     )
-    max_response_bytes: int = _used(
-        32 * 1024 * 1024, "Largest HTTP answer that is read, in bytes after decompression.", gt=0
-    )
-    cache_ttl_seconds: int = _used(
-        60, "Seconds after which data counts as old and is refreshed; not above 0: as soon as can be."
-    )
+    max_response_bytes: int = _used(32 * 1024 * 1024, "Largest HTTP answer that is read, in bytes, decompressed.", gt=0)
+    cache_ttl_seconds: int = _used(60, "Seconds after which data is refreshed; not above 0: as soon as can be.")
     enable_github_fallback: bool = _used(True, "A REPLICA reads GitHub when the PRIMARY does not answer.")
     github_seed_enabled: bool = setting(False, "A PRIMARY with no data takes it from GitHub. Refused in REPLICA mode.")
     legacy_download_retry_max_attempts: int = setting(3, "Attempts to download a legacy file.")
@@ -269,13 +294,9 @@ class HordeModelReferenceSettings(BaseSettings):
     )
     text_gen_low_usage_threshold_percentage: float = setting(0.02, "The same for text models.")
     text_gen_ignore_download_hosts: bool = setting(True, "Do not judge text models by their download hosts.")
-    text_gen_critical_usage_threshold: int = setting(
-        10, "Monthly uses below which a text model without workers is critical."
-    )
+    text_gen_critical_usage_threshold: int = setting(10, "Monthly uses below which a workerless model is critical.")
     text_gen_critical_worker_threshold: int = setting(1, "Workers below which a little-used text model is critical.")
-    cors_allowed_origins: _LooseTexts = setting(
-        [], "Web origins that may call the service from a browser; `*` is any, empty is none."
-    )
+    cors_allowed_origins: _LooseTexts = setting([], "Web origins that may call; `*`: any; empty: none.", by="service")
     image_github_repo: ImageGithubRepoSettings = _group(ImageGithubRepoSettings, "GitHub: image categories")
     text_github_repo: TextGithubRepoSettings = _group(TextGithubRepoSettings, "GitHub: text models")
     redis: RedisSettings = _group(RedisSettings, "Redis")
@@ -284,14 +305,14 @@ class HordeModelReferenceSettings(BaseSettings):
     licensing: LicensingSettings = _group(LicensingSettings, "Licensing")
     text_guidance: TextGuidanceSettings = _group(TextGuidanceSettings, "Text guidance")
     image_baselines: ImageBaselineSettings = _group(ImageBaselineSettings, "Image baselines")
+    service: ServiceSettings = _group(ServiceSettings, "HTTP service")
     r2: R2Settings = _group(R2Settings, "Mirror of model files (R2)")
 
-    _arguments: frozenset[Path] = PrivateAttr(default=frozenset())
-    _overruled: set[Path] = PrivateAttr(default_factory=set)
+    _given: dict[Path, Origin] = PrivateAttr(default_factory=dict)
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        self._arguments = frozenset(paths_in(values))
+        self._given = dict.fromkeys(_paths_in(values), "argument")
         for level, text, turned_off in _combinations(self):
             _log.log(level, text)
             for path in turned_off:
@@ -301,13 +322,12 @@ class HordeModelReferenceSettings(BaseSettings):
         """A group is replaced, not changed: the caller may have passed it and own it."""
         value = getattr(self, name)
         if getattr(value, inner) if inner else value:
-            self._overruled.add((name, inner) if inner else (name,))
+            self._given[(name, inner) if inner else (name,)] = "rule"
         setattr(self, name, value.model_copy(update={inner: False}) if inner else False)
 
     def origins(self) -> dict[Path, Origin]:
         """Where the values are from that were given, or turned off; what is not in it is as it was, or was assigned."""
-        given: dict[Path, Origin] = dict.fromkeys(paths_in(_CapturedSource(type(self))()), "environment")
-        return given | dict.fromkeys(self._arguments, "argument") | dict.fromkeys(self._overruled, "rule")
+        return {**dict.fromkeys(_paths_in(_CapturedSource(type(self))()), "environment"), **self._given}
 
     @classmethod
     def settings_customise_sources(

@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from horde_model_reference._environment import captured
-from horde_model_reference._settings_reading import Path, leaves, masked
 from horde_model_reference.domain.findings import JsonValue
 from horde_model_reference.horde_environment import HordeEnvironment
-from horde_model_reference.settings import SECRETS, HordeModelReferenceSettings, Origin, variable_name
+from horde_model_reference.settings import SECRETS, HordeModelReferenceSettings, Origin, Path, masked, variable_name
 
 __all__ = ["SettingRow", "describe_settings"]
 
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One setting as shown to people; `value` and `default` are JSON values with every secret masked.
+    """One setting as shown to people, every secret masked. `status` names what reads it, or is `not read yet`.
 
-    `status` names what reads it, or is `not read yet`. `group` is the attribute of the group it is in, empty for the
-    plain ones, `environment` for variables that the programs of the AI Horde share; `heading` says it in words.
+    `group` is the attribute of the group it is in, empty for the plain ones, `environment` for variables that the
+    programs of the AI Horde share; `heading` says it in words.
     """
 
     env: str
@@ -51,7 +51,7 @@ def describe_settings(settings: HordeModelReferenceSettings) -> list[SettingRow]
 def _rows(
     values: BaseModel, origins: Mapping[Path, Origin], env: Callable[[Path], str], group: str = "", heading: str = ""
 ) -> Iterator[SettingRow]:
-    for path, field, own_heading in leaves(type(values)):
+    for path, field, own_heading in _leaves(type(values)):
         value: object = values
         for name in path:
             value = getattr(value, name, None)
@@ -69,6 +69,18 @@ def _rows(
             group=group or (path[0] if len(path) > 1 else ""),
             heading=heading or own_heading,
         )
+
+
+def _leaves(kind: type[BaseModel], above: Path = (), heading: str = "") -> Iterator[tuple[Path, FieldInfo, str]]:
+    """Every setting of a model: where it is, its field, and the description of the group that it is in."""
+    for name, field in kind.model_fields.items():
+        path = (*above, name)
+        candidates = (field.annotation, *getattr(field.annotation, "__args__", ()))
+        group = next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
+        if above or not group:
+            yield path, field, heading
+        if group:
+            yield from _leaves(group, path, heading or field.description or "")
 
 
 def _shown(value: object, path: Path) -> JsonValue:

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from horde_model_reference.forks import ForkLock
@@ -26,14 +25,11 @@ class _LeaderGoneError(Exception):
     """The one who was loading was cancelled or killed; somebody else must."""
 
 
-@dataclass
-class _Flight(Generic[T]):
-    leader: int | None
-    """The leading thread, None for a coroutine."""
-    future: Future[T] = field(default_factory=Future)
-
-    def __post_init__(self) -> None:
-        self.future.set_running_or_notify_cancel()  # so that a waiter who is cancelled cannot cancel it for the others
+class _Flight(Future[T]):
+    def __init__(self, leader: int | None) -> None:
+        super().__init__()
+        self.leader = leader  # a thread, or None for a coroutine
+        self.set_running_or_notify_cancel()  # so that a waiter who is cancelled cannot cancel it for the others
 
 
 class SingleFlight(Generic[T]):
@@ -52,13 +48,13 @@ class SingleFlight(Generic[T]):
         while True:
             flight, leads = self._join(key, threading.get_ident())
             if leads:
-                with self._leading(key, flight):
-                    return self._landed(key, flight, work())
+                with self._leading(key, flight) as landed:
+                    return landed(work())
             if flight.leader in (None, threading.get_ident()):
                 return work()
-            error = flight.future.exception()
+            error = flight.exception()
             if not anew and not isinstance(error, _LeaderGoneError):
-                return flight.future.result()
+                return flight.result()
             anew = False
 
     async def do_async(self, key: Hashable, work: Callable[[], Awaitable[T]], *, anew: bool = False) -> T:
@@ -66,13 +62,13 @@ class SingleFlight(Generic[T]):
         while True:
             flight, leads = self._join(key, None)
             if leads:
-                with self._leading(key, flight):
-                    return self._landed(key, flight, await work())
+                with self._leading(key, flight) as landed:
+                    return landed(await work())
             with suppress(Exception):
-                await asyncio.wrap_future(flight.future)
-            error = flight.future.exception()
+                await asyncio.wrap_future(flight)
+            error = flight.exception()
             if not anew and not isinstance(error, _LeaderGoneError):
-                return flight.future.result()
+                return flight.result()
             anew = False
 
     def _join(self, key: Hashable, leader: int | None) -> tuple[_Flight[T], bool]:
@@ -83,20 +79,20 @@ class SingleFlight(Generic[T]):
                 return flight, False
             return self._flights.setdefault(mine, _Flight(leader)), True
 
-    def _landed(self, key: Hashable, flight: _Flight[T], result: T) -> T:
-        self._forget(key)
-        flight.future.set_result(result)
-        return result
-
     @contextmanager
-    def _leading(self, key: Hashable, flight: _Flight[T]) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:
-            self._forget(key)
-            flight.future.set_exception(error if isinstance(error, Exception) else _LeaderGoneError())
-            raise
+    def _leading(self, key: Hashable, flight: _Flight[T]) -> Iterator[Callable[[T], T]]:
+        def forget() -> None:
+            with self._lock:  # before the result is there: who comes later shall not take it for a load of its own time
+                self._flights.pop((os.getpid(), key), None)
 
-    def _forget(self, key: Hashable) -> None:
-        with self._lock:  # before the result is there: who comes later shall not take it for a load of its own time
-            self._flights.pop((os.getpid(), key), None)
+        def landed(result: T) -> T:
+            forget()
+            flight.set_result(result)
+            return result
+
+        try:
+            yield landed
+        except BaseException as error:
+            forget()
+            flight.set_exception(error if isinstance(error, Exception) else _LeaderGoneError())
+            raise

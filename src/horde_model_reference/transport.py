@@ -48,9 +48,8 @@ class HttpNetwork:
         with self._lock:
             if self._closed:
                 return refused(request, "the network was closed")
-            line = self._lines.get(os.getpid())
             try:
-                line = line or _Line()
+                line = self._lines.get(os.getpid()) or _Line()
             except (RuntimeError, OSError) as error:  # no thread, or no more files, can be had
                 return refused(request, str(error))
             self._lines[os.getpid()] = line
@@ -60,16 +59,15 @@ class HttpNetwork:
         """Close the connections, and refuse what is under way and whatever comes later."""
         with self._lock:
             self._closed = True
-            line = self._lines.pop(os.getpid(), None)
-        for future in line.close() if line is not None else ():
+        for future in _hang_up(self._lines):
             if not future.done():
                 future.set_exception(SourceUnavailable("the network", "it was closed"))
 
 
-def _hang_up(lines: dict[int, _Line]) -> None:
+def _hang_up(lines: dict[int, _Line]) -> list[Future[Response]]:
+    """Gives what was never answered; at exit nobody is told: only daemon threads still wait, and would only log it."""
     line = lines.pop(os.getpid(), None)
-    if line is not None:
-        line.close()  # at exit nobody is told: only daemon threads still wait, and they would only log it
+    return line.close() if line is not None else []
 
 
 class _Line:
@@ -164,11 +162,9 @@ class _Line:
 
         if self._client is None:
             limits = httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEPT_SECONDS)
-            never = httpx.Timeout(None)  # the deadline is over the whole answer, not over each step of it
+            off = httpx.Timeout(None)  # the deadline is over the whole answer, not over each step of it
             try:
-                client = httpx.AsyncClient(
-                    timeout=never, follow_redirects=True, max_redirects=_REDIRECTS, limits=limits
-                )
+                client = httpx.AsyncClient(timeout=off, follow_redirects=True, max_redirects=_REDIRECTS, limits=limits)
             except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
                 raise SourceUnavailable("HTTP", f"the proxy or TLS variables cannot be used: {error}") from error
             for name in ("accept", "connection"):  # they say nothing, and a poll of ours is all headers

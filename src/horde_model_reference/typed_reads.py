@@ -1,12 +1,14 @@
-"""Reading one category, as a type checker sees it: a property each, and overloads by enum member and by string.
+"""Reading one category, from the reference and from an application's own providers as if they were one.
 
-`get_model_reference` itself is typed as `GenericModelRecord`, as documented: a `dict` of a subclass is no `dict` of the
-class. Everything here narrows: `manager.image_generation_models`, `get_model("image_generation", name)`,
-`query(MODEL_REFERENCE_CATEGORY.image_generation)`; the `_or_none` and async forms of `get_model` do not.
+`source` selects: `horde` is the reference alone, and as fast as that; else the first source listed wins a name.
+
+A type checker sees a property for each category, and overloads by enum member and by string. `get_model_reference` is
+typed as `GenericModelRecord`, as documented: a `dict` of a subclass is no `dict` of the class.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
 from horde_model_reference.domain import records as r
@@ -14,10 +16,14 @@ from horde_model_reference.domain.categories import MODEL_REFERENCE_CATEGORY as 
 from horde_model_reference.domain.categories import find_category
 from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID as HORDE
 from horde_model_reference.domain.source_ids import SourceSelector as Src
+from horde_model_reference.errors import ReferenceUnavailable
+from horde_model_reference.reference import model_not_found
 
 if TYPE_CHECKING:
     from horde_model_reference.domain import query as q
-    from horde_model_reference.sourced_reference import SourcedReference
+    from horde_model_reference.domain.validation import Records
+    from horde_model_reference.providers.registry import ModelProviderRegistry
+    from horde_model_reference.reference import Reference
 
 __all__ = ["TypedReads"]
 
@@ -54,13 +60,14 @@ class _Models(Generic[R]):
     def __get__(self, instance: TypedReads | None, owner: type) -> _Models[R] | dict[str, R]:
         if instance is None:
             return self
-        return cast("dict[str, R]", instance._reading.read(self._category))  # noqa: SLF001  (part of TypedReads)
+        return cast("dict[str, R]", instance.get_model_reference(self._category))
 
 
 class TypedReads:
-    """Reads that are narrowed by their category. `_reading` is set by the manager that builds on this."""
+    """What the manager that builds on this reads of one category."""
 
-    _reading: SourcedReference
+    _reference: Reference
+    _providers: ModelProviderRegistry
 
     blip_models = _Models(C.blip, r.BlipModelRecord)
     clip_models = _Models(C.clip, r.ClipModelRecord)
@@ -112,7 +119,15 @@ class TypedReads:
     def get_model(self, category: str, model_name: str, *, source: Src = ...) -> r.GenericModelRecord: ...
     def get_model(self, category: str, model_name: str, *, source: Src = HORDE) -> r.GenericModelRecord:
         """One record. Raises `ReferenceUnavailable`, `ModelNotFound` (both `RuntimeError`), `UnknownSource`."""
-        return self._reading.model(category, model_name, source=source)
+        if source == HORDE:
+            return self._reference.model(category, model_name)
+        return _one(self.get_model_reference(category, source=source), category, model_name)
+
+    async def get_model_async(self, category: str, model_name: str, *, source: Src = HORDE) -> r.GenericModelRecord:
+        """Like `get_model`, without blocking the loop."""
+        if source == HORDE:
+            return await self._reference.model_async(category, model_name)
+        return _one(await self.get_model_reference_async(category, source=source), category, model_name)
 
     @overload
     def query(self, category: Blip, *, source: Src = ...) -> q.ModelQuery[r.BlipModelRecord]: ...
@@ -152,6 +167,43 @@ class TypedReads:
 
         known = find_category(category)
         if source == HORDE:
-            return build_query(self._reading.read(known), r.get_record_type_for_category(known))
-        found = list(self._reading.collect(known, source).values())
-        return build_query(found, r.get_record_type_for_category(known))
+            return build_query(self._reference.read(known), r.get_record_type_for_category(known))
+        return build_query(list(self._collect(known, source).values()), r.get_record_type_for_category(known))
+
+    def get_model_reference(self, category: str, overwrite_existing: bool = False, *, source: Src = HORDE) -> Records:
+        """The records of a category by name; `overwrite_existing` asks the source now. Raises `RuntimeError`."""
+        if source == HORDE:
+            return self._reference.read(category, fresh=overwrite_existing)
+        return {name: record for name, (record, _) in self._collect(category, source, overwrite_existing).items()}
+
+    async def get_model_reference_async(
+        self, category: str, overwrite_existing: bool = False, *, source: Src = HORDE
+    ) -> Records:
+        """Like `get_model_reference`, without blocking the loop; providers, which may block, are asked in a thread."""
+        if source == HORDE:
+            return await self._reference.read_async(category, fresh=overwrite_existing)
+        found = await asyncio.to_thread(self._collect, category, source, overwrite_existing)
+        return {name: record for name, (record, _) in found.items()}
+
+    def _collect(self, category: str, source: Src, fresh: bool = False) -> dict[str, tuple[r.GenericModelRecord, str]]:
+        """Name -> (record, id of the source it came from). The reference being unavailable costs the others nothing."""
+        refused: list[ReferenceUnavailable] = []
+
+        def horde() -> Records:
+            try:
+                return self._reference.read(category, fresh=fresh)
+            except ReferenceUnavailable as refusal:
+                refused.append(refusal)
+                return {}
+
+        record_type = r.get_record_type_for_category(find_category(category))
+        found = self._providers.collect(category, source, horde=horde, record_type=record_type, force_refresh=fresh)
+        if refused and not found:
+            raise refused[0]
+        return found
+
+
+def _one(records: Records, category: str, name: str) -> r.GenericModelRecord:
+    if name not in records:
+        raise model_not_found(name, category, records)
+    return records[name]

@@ -1,29 +1,34 @@
-"""Telling an application what changed in what it reads: by a callback, or in an `async for`."""
+"""Behind the readers' backs: a thread that keeps something up to date, begun by the first who needs it, and telling an
+application what changed: by a callback, or in an `async for`."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import random
+import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from weakref import WeakMethod
 
 from horde_model_reference._log import logger
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.forks import ForkLock
 from horde_model_reference.formats.json_codec import decode_object
+from horde_model_reference.formats.wire import same_but_for_times
 
-__all__ = ["ReferenceChange", "Watchers"]
+__all__ = ["Keeper", "ReferenceChange", "Watchers"]
 
 _log = logger("watching")
+_SHORTEST_PAUSE, _PAUSE_AFTER_FAULT = 0.05, 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceChange:
-    """What a refresh brought: the names of the records that are new, other than before, and gone.
-
-    `revision` is None where the source counts none.
-    """
+    """What a refresh brought: the names of the records that are new, other than before, and gone. `revision` is None
+    where the source counts none."""
 
     category: Category
     revision: int | None
@@ -41,7 +46,7 @@ class ReferenceChange:
             after.revision,
             after.source,
             created=tuple(name for name in new if name not in old),
-            updated=tuple(name for name, document in new.items() if name in old and old[name] != document),
+            updated=tuple(n for n, record in new.items() if n in old and not same_but_for_times(old[n], record)),
             deleted=tuple(name for name in old if name not in new),
         )
 
@@ -61,11 +66,12 @@ class Watchers:
         key = object()
         with self._lock:
             self._callbacks = {**self._callbacks, key: callback}
-        return partial(self._remove, key)
 
-    def _remove(self, key: object) -> None:
-        with self._lock:
-            self._callbacks = {each: callback for each, callback in self._callbacks.items() if each is not key}
+        def remove() -> None:
+            with self._lock:
+                self._callbacks = {each: other for each, other in self._callbacks.items() if each is not key}
+
+        return remove
 
     def tell(self, change: ReferenceChange) -> None:
         """Call everybody; what one of them raises is logged and costs the others nothing."""
@@ -88,3 +94,46 @@ class Watchers:
                 remove()
 
         return each()
+
+
+class Keeper:
+    """Calls `renew` again and again, each time after as many seconds as it gave back the time before. The thread ends
+    with the object that `renew` belongs to, with `stop`, and with the process, which it never keeps from ending. A
+    forked child has one of its own as soon as somebody calls `start` there."""
+
+    def __init__(self, renew: Callable[[], float], first_pause: tuple[float, float] = (0.2, 0.5)) -> None:
+        self._renew = WeakMethod(renew)
+        self._first_pause = first_pause
+        self._lock = ForkLock()
+        self._stopped = threading.Event()
+        self._process = 0
+
+    def start(self) -> None:
+        """Begin, where it has not begun. The first pause leaves a program that only starts and reads in peace."""
+        if self._process == os.getpid():
+            return
+        with self._lock:
+            if self._process != os.getpid() and not self._stopped.is_set():
+                pause, self._stopped = random.uniform(*self._first_pause), threading.Event()
+                arguments = (self._renew, self._stopped, pause)
+                with suppress(RuntimeError):  # no thread can be had now; the next reader tries again
+                    threading.Thread(target=_keep, args=arguments, name="horde-keeper", daemon=True).start()
+                    self._process = os.getpid()
+
+    def stop(self) -> None:
+        """End for good; does not wait for what is under way."""
+        self._stopped.set()
+
+
+def _keep(renew: WeakMethod[Callable[[], float]], stopped: threading.Event, pause: float) -> None:
+    while not stopped.wait(max(pause, _SHORTEST_PAUSE)):
+        work = renew()
+        if work is None:
+            return
+        try:
+            pause = work()
+        except Exception:  # noqa: BLE001  (a driver: a thread that died would leave the reader with old data for ever)
+            if not stopped.is_set():
+                _log.exception("refreshing failed in a way that nobody thought of; trying again in a minute")
+            pause = _PAUSE_AFTER_FAULT
+        del work

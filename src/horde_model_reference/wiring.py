@@ -40,7 +40,7 @@ from horde_model_reference.sources.remembered import Remembered
 
 if TYPE_CHECKING:
     from horde_model_reference.domain.metadata import CategoryMetadata
-    from horde_model_reference.stores.base import Store
+    from horde_model_reference.stores.sql import SqlStore
 
 __all__ = [
     "Mode",
@@ -91,7 +91,7 @@ class Parts:
     reference: Reference
     backend: ModelReferenceBackend
     root: Path
-    store: Store | None = None
+    store: SqlStore | None = None
     network: Network = field(default_factory=NoNetwork)
 
     def metadata(self, category: Category) -> CategoryMetadata | None:
@@ -161,18 +161,18 @@ def assemble(mode: Mode, settings: HordeModelReferenceSettings) -> Parts:
     return _replica(mode, settings)
 
 
-def reference_of_store(store: Store) -> Reference:
+def reference_of_store(store: SqlStore) -> Reference:
     """The reading object over a store; what this process writes, its next read sees."""
     reference = Reference(StoreSource(store), NoNetwork(), max_age=_RECHECK_SECONDS)
     store.subscribe(reference.expire)
     return reference
 
 
-def open_store(root: Path, settings: HordeModelReferenceSettings, *, takes_over: bool = True) -> Store:
+def open_store(root: Path, settings: HordeModelReferenceSettings, *, takes_over: bool = True) -> SqlStore:
     """The store under a data root, with the mirror that follows it. Raises `MissingExtra`, `StoreError`."""
     try:
+        from horde_model_reference.exchange.exporting import Mirror
         from horde_model_reference.exchange.importing import take_over
-        from horde_model_reference.exchange.mirror import Mirror
         from horde_model_reference.stores.sql import SqlStore
     except ImportError as error:
         raise MissingExtra("owning the reference (PRIMARY)", "store") from error

@@ -66,7 +66,7 @@ def test_one_broken_file_in_a_folder_costs_the_others_nothing(hmr: Hmr, root: Pa
         (["import"], 2, "--starter"),
         (["import", "nowhere", "--starter"], 2, "one of the two"),
         (["validate", "nowhere"], 3, "nowhere"),
-        (["export"], 2, "one of the two"),
+        (["export"], 2, "one of the three"),
         (["demo", "--data", "nowhere"], 3, "nowhere"),
         (["list", "image_generatoin"], 3, "Did you mean image_generation"),
         (["show", "image_generation", "stable_difusion"], 3, "Did you mean stable_diffusion"),

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from horde_model_reference.domain import validation
+from horde_model_reference.domain.record_parts import share
 from horde_model_reference.domain.records import GenericModelRecord, ImageGenerationModelRecord
-from horde_model_reference.domain.sharing import share
 from horde_model_reference.domain.validation import validate_records
 
 _DOCUMENT: dict[str, Any] = {

@@ -14,7 +14,6 @@ import pytest
 from horde_model_reference import licensing, meta_consts, text_backend_names
 from horde_model_reference.domain import record_parts, vocabulary
 from horde_model_reference.domain.vocabulary import BaselineDescriptor, Vocabulary
-from horde_model_reference.errors import UnsafeName
 from horde_model_reference.model_consts import image, shared, text
 
 _CONTRACT = Path(os.environ.get("HORDE_CONTRACT", Path(__file__).resolve().parents[3] / "shared" / "contract"))
@@ -174,10 +173,3 @@ def test_one_prefix_is_stripped_and_letter_case_counts(name: str, bare: str) -> 
     """Only the two prefixes as they are written."""
     assert text_backend_names.strip_backend_prefix(name) == bare
     assert text_backend_names.has_legacy_text_backend_prefix(name) is (name != bare)
-
-
-def test_a_prefixed_name_is_refused_for_a_new_model() -> None:
-    """The reference lists a model once."""
-    assert text_backend_names.validate_not_backend_prefixed("a/m") == "a/m"
-    with pytest.raises(UnsafeName, match="without the prefix"):
-        text_backend_names.validate_not_backend_prefixed("koboldcpp/m")

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from horde_model_reference.exchange.importing import import_records
-from horde_model_reference.exchange.incoming import read_path
+from horde_model_reference.exchange.importing import import_records, read_path
 from horde_model_reference.stores.sql import SqlStore
 
 

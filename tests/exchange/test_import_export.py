@@ -13,12 +13,9 @@ import pytest
 from horde_model_reference.domain.events import Kind
 from horde_model_reference.domain.findings import Severity
 from horde_model_reference.errors import MalformedInput
-from horde_model_reference.exchange.exporting import bundle, legacy_entries, write_legacy, write_v2
-from horde_model_reference.exchange.importing import PEER_FILES, import_records, take_over
-from horde_model_reference.exchange.incoming import read_folder, read_path
-from horde_model_reference.exchange.mirror import Mirror
-from horde_model_reference.stores.sql import SqlStore
-from horde_model_reference.stores.unit import UnitOfWork
+from horde_model_reference.exchange.exporting import Mirror, bundle, legacy_entries, write_legacy, write_v2
+from horde_model_reference.exchange.importing import PEER_FILES, import_records, read_folder, read_path, take_over
+from horde_model_reference.stores.sql import SqlStore, UnitOfWork
 
 CATEGORIES = ["blip", "clip", "codeformer", "controlnet", "esrgan", "gfpgan", "miscellaneous", "safety_checker"]
 JSON_FILES = [*(f"{category}.json" for category in CATEGORIES), "stable_diffusion.json"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from horde_model_reference.domain.events import Kind
-from horde_model_reference.exchange.mirror import Mirror
+from horde_model_reference.exchange.exporting import Mirror
 from horde_model_reference.stores.sql import SqlStore
 
 READER = """

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from horde_model_reference.domain.findings import Finding, JsonObject, Severity
 from horde_model_reference.errors import MalformedInput, UnknownCategory
 from horde_model_reference.formats.legacy import LegacyFormat, legacy_format
-from horde_model_reference.formats.legacy_csv import COLUMNS, LegacyCsv
-from horde_model_reference.formats.legacy_json import LegacyJson
+from horde_model_reference.formats.legacy_csv import COLUMNS, LEGACY_CSV
+from horde_model_reference.formats.legacy_json import LEGACY_JSON
 
 GOOD = b'"good": {"name": "good"}'
 HEADER = b"name,parameters_bn,settings\r\n"
@@ -58,20 +58,20 @@ def errors(findings: list[Finding]) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize(
     ("form", "data"),
-    [(LegacyJson(), data) for data in REFUSED_JSON.values()] + [(LegacyCsv(), data) for data in REFUSED_CSV.values()],
+    [(LEGACY_JSON, data) for data in REFUSED_JSON.values()] + [(LEGACY_CSV, data) for data in REFUSED_CSV.values()],
     ids=[f"JSON: {name}" for name in REFUSED_JSON] + [f"CSV: {name}" for name in REFUSED_CSV],
 )
 def test_a_file_that_is_none_is_refused_by_name(form: LegacyFormat, data: bytes) -> None:
     """Nothing can be read from it, so it is an error that names the file."""
     with pytest.raises(MalformedInput) as caught:
-        form.read(data, where="legacy/f")
+        form.read(data, "legacy/f")
     assert caught.value.where == "legacy/f"
 
 
 @pytest.mark.parametrize(("entry", "field", "reason"), SET_ASIDE.values(), ids=SET_ASIDE)
 def test_an_entry_that_is_none_costs_itself_alone(entry: bytes, field: str, reason: str) -> None:
     """The others are served, and the finding names file, record and field."""
-    entries, findings = LegacyJson().read(b'{"bad": ' + entry + b", " + GOOD + b"}", where="f.json")
+    entries, findings = LEGACY_JSON.read(b'{"bad": ' + entry + b", " + GOOD + b"}", "f.json")
     assert entries == {"good": {"name": "good"}}
     [(record, place, text)] = errors(findings)
     assert (record, place) == ("bad", field)
@@ -81,7 +81,7 @@ def test_an_entry_that_is_none_costs_itself_alone(entry: bytes, field: str, reas
 
 def test_an_entry_whose_name_is_no_text_is_set_aside() -> None:
     """Half a surrogate pair in the name: the finding shows it escaped, so that it can be printed."""
-    entries, findings = LegacyJson().read(b'{"a\\udc00": {}, ' + GOOD + b"}")
+    entries, findings = LEGACY_JSON.read(b'{"a\\udc00": {}, ' + GOOD + b"}", "")
     assert list(entries) == ["good"]
     assert findings[0].record == "a\\udc00"
 
@@ -89,7 +89,7 @@ def test_an_entry_whose_name_is_no_text_is_set_aside() -> None:
 def test_the_last_of_two_entries_counts_at_the_place_of_the_first() -> None:
     """As JSON readers do it, but said aloud; a doubled field inside an entry too, down to any depth."""
     data = b'{"a": {"v": 1}, "b": {"c": {"x": 1, "x": 2, "\\u0001": 3}}, "a": {"v": 2}}'
-    entries, findings = LegacyJson().read(data)
+    entries, findings = LEGACY_JSON.read(data, "")
     assert list(entries.items()) == [("a", {"v": 2}), ("b", {"c": {"x": 2, "\x01": 3}})]
     assert [(f.severity, f.record, f.field) for f in findings] == [
         (Severity.WARNING, "a", ""),
@@ -101,7 +101,7 @@ def test_the_last_of_two_entries_counts_at_the_place_of_the_first() -> None:
 def test_byte_order_mark_crlf_and_ten_megabytes_are_fine_in_json() -> None:
     """What editors do, and what a long description is."""
     long = "x" * 10_000_000
-    entries, findings = LegacyJson().read(b'\xef\xbb\xbf{\r\n"a": {"description":\r\n"' + long.encode() + b'"}}\r\n')
+    entries, findings = LEGACY_JSON.read(b'\xef\xbb\xbf{\r\n"a": {"description":\r\n"' + long.encode() + b'"}}\r\n', "")
     assert entries == {"a": {"description": long}}
     assert not findings
 
@@ -109,7 +109,7 @@ def test_byte_order_mark_crlf_and_ten_megabytes_are_fine_in_json() -> None:
 @given(st.binary(max_size=200) | st.text(alphabet='{}[]":,a\\u0d8\n1eN.-', max_size=60).map(str.encode))
 def test_json_reading_raises_malformed_input_or_nothing(data: bytes) -> None:
     """Whatever the bytes are; and what could be read is written and read again the same."""
-    _stable(LegacyJson(), data)
+    _stable(LEGACY_JSON, data)
 
 
 @given(
@@ -117,7 +117,7 @@ def test_json_reading_raises_malformed_input_or_nothing(data: bytes) -> None:
     | st.text(alphabet='",\r\nab {}1\0', max_size=60).map(lambda rows: HEADER + rows.encode())
     | st.lists(st.tuples(st.text(), st.text()), max_size=4).map(
         lambda rows: (
-            LegacyCsv().write({str(n): {"name": a, "url": b} for n, (a, b) in enumerate(rows)})
+            LEGACY_CSV.write({str(n): {"name": a, "url": b} for n, (a, b) in enumerate(rows)})
             if all(_encodable(a + b) for a, b in rows)
             else b""
         )
@@ -125,7 +125,7 @@ def test_json_reading_raises_malformed_input_or_nothing(data: bytes) -> None:
 )
 def test_csv_reading_raises_malformed_input_or_nothing(data: bytes) -> None:
     """Whatever the bytes are; and what could be read is written and read again the same."""
-    _stable(LegacyCsv(), data)
+    _stable(LEGACY_CSV, data)
 
 
 def _encodable(text: str) -> bool:
@@ -134,16 +134,16 @@ def _encodable(text: str) -> bool:
 
 def _stable(form: LegacyFormat, data: bytes) -> None:
     try:
-        entries, _ = form.read(data)
+        entries, _ = form.read(data, "")
     except MalformedInput:
         return
-    again, findings = form.read(form.write(entries))
+    again, findings = form.read(form.write(entries), "")
     assert (again == entries and not findings) or not entries
 
 
 def test_json_is_written_as_the_repository_has_it() -> None:
     """Four spaces, ASCII, a newline at the end."""
-    assert LegacyJson().write({"é": {"n": [1]}}) == (
+    assert LEGACY_JSON.write({"é": {"n": [1]}}) == (
         b'{\n    "\\u00e9": {\n        "n": [\n            1\n        ]\n    }\n}\n'
     )
 
@@ -162,7 +162,7 @@ ROWS = {
 def test_a_row_that_is_none_costs_itself_alone(row: bytes, reason: str) -> None:
     """Rows before and after it are served; the finding names the line, and no record: nobody knows which it was."""
     data = HEADER + b"first,1,\r\n" + row + b"\r\n\r\nlast,2,\r\n"
-    entries, findings = LegacyCsv().read(data, where="models.csv")
+    entries, findings = LEGACY_CSV.read(data, "models.csv")
     assert list(entries) == ["first", "last"]
     [finding] = findings
     assert (finding.file, finding.record, finding.field) == ("models.csv", "", "line 3")
@@ -172,14 +172,14 @@ def test_a_row_that_is_none_costs_itself_alone(row: bytes, reason: str) -> None:
 def test_cells_are_kept_verbatim() -> None:
     """Spaces, quotes, line ends and NUL inside cells; the key is the stripped name."""
     data = b'\xef\xbb\xbfname,url,mine\n" a/b ","x ""y""\r\nz",\0\n'
-    entries, findings = LegacyCsv().read(data)
+    entries, findings = LEGACY_CSV.read(data, "")
     assert entries == {"a/b": {"name": " a/b ", "url": 'x "y"\r\nz', "mine": "\0"}}
     assert not findings
 
 
 def test_the_last_of_two_rows_counts_at_the_place_of_the_first() -> None:
     """As the text repository has it four times."""
-    entries, findings = LegacyCsv().read(HEADER + b"a,1,\nb,1,\na,2,\n")
+    entries, findings = LEGACY_CSV.read(HEADER + b"a,1,\nb,1,\na,2,\n", "")
     assert [(name, entry["parameters_bn"]) for name, entry in entries.items()] == [("a", "2"), ("b", "1")]
     assert [str(finding) for finding in findings] == ["a: is listed more than once; line 4 counts"]
 
@@ -187,14 +187,14 @@ def test_the_last_of_two_rows_counts_at_the_place_of_the_first() -> None:
 def test_csv_is_written_as_the_repository_has_it() -> None:
     """Known columns first, in their order, then what else the rows have; cells that a row lacks stay empty."""
     entries: dict[str, JsonObject] = {"a": {"mine": "1", "name": "a,b"}, "c": {"name": "c", "url": "u"}}
-    assert LegacyCsv().write(entries) == b'name,url,mine\r\n"a,b",,1\r\nc,u,\r\n'
-    assert LegacyCsv().write({}) == ",".join(COLUMNS).encode() + b"\r\n"
+    assert LEGACY_CSV.write(entries) == b'name,url,mine\r\n"a,b",,1\r\nc,u,\r\n'
+    assert LEGACY_CSV.write({}) == ",".join(COLUMNS).encode() + b"\r\n"
 
 
 def test_each_category_has_its_format_or_none() -> None:
     """Text is CSV, the other published ones JSON; the rest exists in v2 only."""
-    assert isinstance(legacy_format("text_generation"), LegacyCsv)
-    assert isinstance(legacy_format("blip"), LegacyJson)
+    assert legacy_format("text_generation") is LEGACY_CSV
+    assert legacy_format("blip") is LEGACY_JSON
     for category in ("lora", "video_generation", "nonsense"):
         with pytest.raises(UnknownCategory):
             legacy_format(category)
@@ -202,14 +202,14 @@ def test_each_category_has_its_format_or_none() -> None:
 
 def test_a_deeply_nested_entry_is_plain_json_for_others() -> None:
     """What is read can be written by the standard library: no stand-in is left in it."""
-    entries, _ = LegacyJson().read(b'{"a": {"b": [{"c": [1, 2.5, true, null, "x"]}]}}')
+    entries, _ = LEGACY_JSON.read(b'{"a": {"b": [{"c": [1, 2.5, true, null, "x"]}]}}', "")
     assert json.loads(json.dumps(entries)) == {"a": {"b": [{"c": [1, 2.5, True, None, "x"]}]}}
 
 
 def test_many_quotes_that_nobody_closes_cost_no_square() -> None:
     """Each row once ran to the end of the file before it failed: 100,000 lines took seven minutes."""
-    entries, findings = LegacyCsv().read(HEADER + b'a","\n' * 5_000 + b"last,2,\n")
+    entries, findings = LEGACY_CSV.read(HEADER + b'a","\n' * 5_000 + b"last,2,\n", "")
     assert not entries.keys() - {"last"}
     assert len(findings) >= 4_000
     long = HEADER + b'a,1,"' + b"x\n" * 150 + b'"\n'
-    assert list(LegacyCsv().read(long)[0]) == ["a"]
+    assert list(LEGACY_CSV.read(long, "")[0]) == ["a"]

@@ -8,10 +8,10 @@ import pytest
 
 from horde_model_reference.domain.findings import Severity
 from horde_model_reference.formats.legacy import v1_body
-from horde_model_reference.formats.legacy_json import LegacyJson
+from horde_model_reference.formats.legacy_json import LEGACY_JSON
 
 SHA = "a" * 64
-FORM = LegacyJson()
+FORM = LEGACY_JSON
 
 
 def entry(**changes: Any) -> dict[str, Any]:

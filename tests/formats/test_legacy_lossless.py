@@ -33,7 +33,7 @@ def load(folder: Path, category: str) -> Loaded:
     """Read and convert one category."""
     row, form = get_category_descriptor(category), legacy_format(category)
     path = folder / str(row.github_source) / row.legacy_filename(category)
-    origins, findings = form.read(path.read_bytes(), where=path.name)
+    origins, findings = form.read(path.read_bytes(), path.name)
     documents = {}
     for key, origin in origins.items():
         document, more = form.to_v2(category, key, origin)
@@ -50,7 +50,7 @@ def test_a_record_nobody_changed_is_its_original(reference: Path, category: str)
     form = legacy_format(category)
     assert origins
     assert {key: form.from_v2(category, key, documents[key], origins[key]) for key in origins} == origins
-    again, findings = form.read(form.write(origins))
+    again, findings = form.read(form.write(origins), "")
     assert (list(again.items()), findings) == (list(origins.items()), [])
 
 

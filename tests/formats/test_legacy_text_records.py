@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from horde_model_reference.domain.findings import Severity
 from horde_model_reference.formats.legacy import v1_body
-from horde_model_reference.formats.legacy_csv import LegacyCsv
+from horde_model_reference.formats.legacy_csv import LEGACY_CSV
 
-FORM = LegacyCsv()
+FORM = LEGACY_CSV
 
 
 def convert(key: str = "acme/One-7B", **cells: Any) -> tuple[Any, list[str]]:

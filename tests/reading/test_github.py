@@ -8,15 +8,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from horde_model_reference.domain.categories import get_all_registered_categories, get_category_descriptor
 from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import SourceUnavailable
-from horde_model_reference.exchange.importing import import_records
-from horde_model_reference.exchange.incoming import read_path
+from horde_model_reference.exchange.importing import import_records, read_path
 from horde_model_reference.flow import Hurried, run, run_async
-from horde_model_reference.service.serving import Serving
+from horde_model_reference.formats.json_codec import decode_object, encode
+from horde_model_reference.service.application import create_app
 from horde_model_reference.settings import HordeModelReferenceSettings
 from horde_model_reference.sources.base import Ask
 from horde_model_reference.sources.http import GitHubSource
@@ -26,6 +27,7 @@ from horde_model_reference.wiring import Parts, ReferenceBackend, reference_of_s
 from tests.reading.contract import SourceContract
 from tests.reading.samples import answered, ask_for, found
 from tests.reading.simulators import Asked, Loopback, Relay
+from tests.service.servers import running
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "legacy"
 OURS = [name for name, descriptor in get_all_registered_categories().items() if not descriptor.managed_elsewhere]
@@ -89,10 +91,24 @@ def _primary_bodies(root: Path, folder: Path) -> dict[str, bytes]:
     store = SqlStore(f"sqlite:///{root / 'reference.sqlite3'}")
     import_records(store, read_path(folder), actor="tests")
     reference = reference_of_store(store)
-    serving = Serving(Parts(reference, ReferenceBackend(reference), root, store), HordeModelReferenceSettings())
-    bodies = {str(name): serving.answer("v2", str(name)).body.data for name in ON_GITHUB}
+    parts = Parts(reference, ReferenceBackend(reference), root, store)
+    with running(create_app(parts, HordeModelReferenceSettings())) as url:
+        bodies = {str(name): httpx.get(f"{url}/model_references/v2/{name}").content for name in ON_GITHUB}
     store.close()
-    return bodies
+    return {name: _without_times(body) for name, body in bodies.items()}
+
+
+def _without_times(body: bytes) -> bytes:
+    """When a record was made is what GitHub cannot know."""
+    records = decode_object(body)
+    for record in records.values():
+        assert isinstance(record, dict)
+        metadata = record["metadata"]
+        assert isinstance(metadata, dict)
+        del metadata["created_at"], metadata["updated_at"]
+        if not metadata:
+            del record["metadata"]
+    return encode(records)
 
 
 def _same_as_primary(folder: Path, root: Path, network: HttpNetwork) -> None:

@@ -37,6 +37,18 @@ def test_a_callback_hears_what_is_new_other_and_gone_until_it_is_removed() -> No
     assert len(heard) == 1
 
 
+def test_when_a_record_was_made_is_no_news() -> None:
+    """PRIMARY tells it and GitHub cannot: whoever falls back to GitHub heard that every record had changed."""
+    reference, heard = kept_reference(source := esrgan_told()), list[ReferenceChange]()
+    reference.read("esrgan", fresh=True)
+    reference.on_change(heard.append)
+    stamped = {name: {**record, "metadata": {"created_at": 1, "updated_at": 2}} for name, record in ESRGAN.items()}
+    _change(reference, source, stamped)
+    later = stamped["B"] | {"metadata": {"created_at": 1, "updated_at": 3, "tags": ["new"]}}
+    _change(reference, source, stamped | {"B": later}, 9)
+    assert [change.updated for change in heard if change.updated] == [("B",)]
+
+
 def test_a_callback_hears_what_the_thread_brings() -> None:
     """Nobody reads."""
     source, heard = esrgan_told(checked=LONG_AGO), threading.Event()

@@ -8,11 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from horde_model_reference.exchange.importing import import_records
-from horde_model_reference.exchange.incoming import read_path
+from horde_model_reference.exchange.importing import import_records, read_path
 from horde_model_reference.service.application import create_app
 from horde_model_reference.settings import HordeModelReferenceSettings, ReplicateMode
-from horde_model_reference.stores.base import Store
+from horde_model_reference.stores.sql import SqlStore
 from horde_model_reference.wiring import Mode, Parts, assemble
 from tests.service.servers import ScriptedStore, running
 
@@ -31,7 +30,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
 
 
 @pytest.fixture(scope="session")
-def store(parts: Parts) -> Store:
+def store(parts: Parts) -> SqlStore:
     """The store under the service."""
     assert parts.store is not None
     return parts.store

@@ -16,14 +16,12 @@ from hypothesis import strategies as st
 
 from horde_model_reference.domain.categories import CANONICAL_CATEGORIES
 from horde_model_reference.domain.events import Kind
-from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.formats.json_codec import decode_object, encode
 from horde_model_reference.service.application import create_app
-from horde_model_reference.service.serving import Serving
 from horde_model_reference.settings import ReplicateMode, make_settings
-from horde_model_reference.stores.base import Store
-from horde_model_reference.wiring import Mode, Parts, assemble
-from tests.service.servers import ScriptedStore, parts_over, running, within_deadline
+from horde_model_reference.stores.sql import SqlStore
+from horde_model_reference.wiring import Mode, assemble
+from tests.service.servers import ScriptedStore, followed, parts_over, running, within_deadline
 
 V2 = "/api/model_references/v2"
 CHANGES = f"{V2}/changes"
@@ -38,7 +36,7 @@ _BAD = {"since": "-1 x 1.5", "limit": "0 1001 x", "wait": "-1 56 nan inf x", "ca
 
 
 @pytest.fixture(scope="module")
-def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FastAPI, Store]]:
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FastAPI, SqlStore]]:
     """A PRIMARY whose history all examples go on with: each begins with what the ones before left."""
     root = tmp_path_factory.mktemp("replayed")
     store = ScriptedStore(root)
@@ -57,7 +55,7 @@ def client(scripted: ScriptedStore, tmp_path: Path) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def store(scripted: ScriptedStore) -> Store:
+def store(scripted: ScriptedStore) -> SqlStore:
     """The store under that service."""
     return scripted
 
@@ -65,11 +63,11 @@ def store(scripted: ScriptedStore) -> Store:
 @settings(max_examples=20)
 @given(commits=_COMMITS, limit=st.sampled_from([1, 2, 1000]), category=st.none() | st.sampled_from(_CATEGORIES))
 def test_whoever_applies_the_feed_holds_the_bytes_of_whoever_reads_whole(
-    replayed: tuple[FastAPI, Store], commits: list[list[tuple[str, str, object]]], limit: int, category: str | None
+    replayed: tuple[FastAPI, SqlStore], commits: list[list[tuple[str, str, object]]], limit: int, category: str | None
 ) -> None:
     """Any history, with records deleted and made anew, in pages of any size, of one category or of all."""
     app, store = replayed
-    followed = _CATEGORIES if category is None else (category,)
+    wanted = _CATEGORIES if category is None else (category,)
 
     async def follow() -> None:
         transport = httpx.ASGITransport(app)
@@ -77,23 +75,23 @@ def test_whoever_applies_the_feed_holds_the_bytes_of_whoever_reads_whole(
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://x") as client,
         ):
-            whole = {each: await client.get(f"{V2}/{each}") for each in followed}
+            whole = {each: await client.get(f"{V2}/{each}") for each in wanted}
             held = {each: decode_object(answer.content) for each, answer in whole.items()}
-            since = int(whole[followed[0]].headers["x-reference-revision"])
+            since = int(whole[wanted[0]].headers["x-reference-revision"])
             _commit(store, commits)
             asked: dict[str, str | int] = {"limit": limit} | ({} if category is None else {"category": category})
             while (answer := await client.get(CHANGES, params=asked | {"since": since})).status_code == 200:
                 since = answer.json()["revision"]
                 for change in answer.json()["changes"]:
-                    _apply(change, held[change["category"]])
+                    followed(change, held[change["category"]])
             assert (answer.status_code, since) == (204, store.head())
-            for each in followed:
+            for each in wanted:
                 assert encode(held[each]) == (await client.get(f"{V2}/{each}")).content
 
     asyncio.run(follow())
 
 
-def _commit(store: Store, commits: list[list[tuple[str, str, object]]]) -> None:
+def _commit(store: SqlStore, commits: list[list[tuple[str, str, object]]]) -> None:
     for commit in commits:
         with store.begin(actor="tests") as unit:
             for category, name, value in commit:
@@ -106,16 +104,7 @@ def _commit(store: Store, commits: list[list[tuple[str, str, object]]]) -> None:
             unit.put("blip", "beside", json.dumps(store.head()), kind=Kind.DOCUMENT)
 
 
-def _apply(change: JsonObject, held: JsonObject) -> None:
-    name, operation = str(change["name"]), change["operation"]
-    assert (operation == "create", operation == "delete") == (name not in held, change["record"] is None)
-    if operation == "delete":
-        del held[name]
-    else:
-        held[name] = change["record"]
-
-
-def test_a_change_tells_what_when_and_where(client: httpx.Client, store: Store) -> None:
+def test_a_change_tells_what_when_and_where(client: httpx.Client, store: SqlStore) -> None:
     """The record is what a read of the category shows; side documents count as revisions and are not listed."""
     since = store.head()
     with store.begin(actor="tests", at_ms=4_000_000_000_000) as unit:
@@ -130,7 +119,7 @@ def test_a_change_tells_what_when_and_where(client: httpx.Client, store: Store) 
     assert client.get(f"/model_references/v2/changes?since={since}").content == answer.content
 
 
-def test_a_short_limit_leaves_more_and_a_category_leaves_others_out(client: httpx.Client, store: Store) -> None:
+def test_a_short_limit_leaves_more_and_a_category_leaves_others_out(client: httpx.Client, store: SqlStore) -> None:
     """`revision` is where to go on: the last one listed where there is more, else the newest."""
     since = store.head()
     with store.begin(actor="tests") as unit:
@@ -144,7 +133,7 @@ def test_a_short_limit_leaves_more_and_a_category_leaves_others_out(client: http
     assert ([c["name"] for c in one["changes"]], one["more"], one["revision"]) == (["2"], False, since + 3)
 
 
-def test_the_whole_history_can_be_read_from_nothing(client: httpx.Client, store: Store) -> None:
+def test_the_whole_history_can_be_read_from_nothing(client: httpx.Client, store: SqlStore) -> None:
     """What is not served as reference data, or not known to this version, is left out."""
     with store.begin(actor="tests") as unit:
         for category in ("lora", "of_the_future"):
@@ -154,7 +143,7 @@ def test_the_whole_history_can_be_read_from_nothing(client: httpx.Client, store:
     assert {change["category"] for change in answer["changes"]} <= set(CANONICAL_CATEGORIES)
 
 
-def test_an_unchanged_reference_costs_less_than_300_bytes_on_the_wire(client: httpx.Client, store: Store) -> None:
+def test_an_unchanged_reference_costs_less_than_300_bytes_on_the_wire(client: httpx.Client, store: SqlStore) -> None:
     """Request and response together, as they are."""
     address = (client.base_url.host, client.base_url.port or 0)
     with socket.create_connection(address) as connection:
@@ -185,15 +174,16 @@ def test_a_bad_question_is_refused(client: httpx.Client) -> None:
             assert (answer.status_code, "detail" in answer.json()) == (422, True), (name, value)
 
 
-def test_a_replica_has_no_feed(parts: Parts, tmp_path: Path) -> None:
-    """It keeps no log; the answer says whom to ask."""
-    replica = Parts(parts.reference, parts.backend, tmp_path)
-    with running(create_app(replica)) as url:
-        answer = httpx.get(f"{url}{CHANGES}?since=0&wait=50")
-    assert (answer.status_code, "PRIMARY" in answer.json()["detail"]) == (404, True)
+@pytest.mark.parametrize("question", ["since=0", "since=0&wait=0.1", "since=0&limit=1"])
+def test_a_relay_of_what_has_no_revisions_has_no_feed(question: str, tmp_path: Path) -> None:
+    """It has nothing to count by; the answer says so, however the question is put."""
+    offline = assemble(Mode(ReplicateMode.REPLICA, offline=True, base_path=tmp_path), make_settings())
+    with running(create_app(offline)) as url:
+        answer = httpx.get(f"{url}{CHANGES}?{question}")
+    assert (answer.status_code, "revision" in answer.json()["detail"]) == (404, True)
 
 
-def test_who_followed_another_history_is_told_to_read_whole(client: httpx.Client, store: Store) -> None:
+def test_who_followed_another_history_is_told_to_read_whole(client: httpx.Client, store: SqlStore) -> None:
     """A PRIMARY that was restored from a backup and went on counts the same revisions for other changes."""
     whole = client.get("/api/model_references/v2/esrgan")
     mark, head = whole.headers["x-reference-mark"], store.head()
@@ -210,7 +200,7 @@ def test_who_followed_another_history_is_told_to_read_whole(client: httpx.Client
     assert answer.headers["x-reference-mark"] == next(iter(store.events(since=head))).hash[:8]
 
 
-def _named(store: Store, *names: str) -> None:
+def _named(store: SqlStore, *names: str) -> None:
     for name in names:
         with store.begin(actor="tests") as unit:
             unit.put("esrgan", name, encode({"name": name}).decode())
@@ -225,18 +215,12 @@ def test_a_replica_of_a_primary_that_was_restored_ends_with_its_records_alone(tm
     lost, restored = ScriptedStore(roots[0]), ScriptedStore(roots[1])
     _named(lost, "a", "b", "lost 1", "lost 2")
     _named(restored, "a", "b", "new 1")
-    app = create_app(parts_over(lost, roots[0]))
-    with running(app) as url:
+    with running(create_app(parts_over(lost, roots[0]))) as url:
+        port = int(url.rpartition(":")[2])
         chosen = make_settings(primary_api_url=f"{url}/api", enable_github_fallback=False, follow_changes=False)
         replica = assemble(Mode(ReplicateMode.REPLICA, False, roots[2]), chosen)
         assert list(replica.reference.read("esrgan")) == ["a", "b", "lost 1", "lost 2"]
-        parts = parts_over(restored, roots[1])
-        app.state.serving, app.state.feed._store, app.state.feed.bell._head = (
-            Serving(parts, chosen),
-            restored,
-            restored.head,
-        )
-        app.state.feed.mark.cache_clear()
+    with running(create_app(parts_over(restored, roots[1])), port):
         assert list(replica.reference.read("esrgan", fresh=True)) == ["a", "b", "lost 1", "lost 2"]
         assert "is at revision 3, behind 4" in replica.reference.status()[0].fault
         _named(restored, "new 2", "new 3")

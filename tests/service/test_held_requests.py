@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -38,15 +39,15 @@ class Held:
     @property
     def bell(self) -> Bell:
         """The bell of the app."""
-        bell: Bell = self.app.state.feed.bell
+        bell: Bell = self.app.state.serving.feed.bell
         return bell
 
     def ask(self, since: int, wait: float = _LONG) -> Future[httpx.Response]:
         """A request that is held when this returns."""
-        before = len(self.bell._waiting)
+        before = len(self.bell)
         url = f"{self.url}{CHANGES}?since={since}&wait={wait}"
         asked = self._threads.submit(httpx.get, url, timeout=60)
-        within_deadline(lambda: len(self.bell._waiting) > before)
+        within_deadline(lambda: len(self.bell) > before)
         return asked
 
 
@@ -105,7 +106,7 @@ def test_five_hundred_who_wait_for_the_same_cost_one_reading(scripted: ScriptedS
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x", timeout=None) as client,
         ):
             asked = [asyncio.create_task(client.get(f"{CHANGES}?since=3&wait={_LONG}")) for _ in range(500)]
-            await asyncio.to_thread(within_deadline, lambda: len(app.state.feed.bell._waiting) == 500)
+            await asyncio.to_thread(within_deadline, lambda: len(app.state.serving.feed.bell) == 500)
             await asyncio.to_thread(increment, scripted, 1)
             return await asyncio.gather(*asked)
 
@@ -188,7 +189,7 @@ def test_a_commit_after_the_loop_has_ended_harms_nobody(scripted: ScriptedStore)
     """The store outlives the app that subscribed to it."""
 
     async def make() -> Bell:
-        return Bell(scripted.head)
+        return Bell(partial(asyncio.to_thread, scripted.head))
 
     bell = asyncio.run(make())
     scripted.subscribe(bell.ring)

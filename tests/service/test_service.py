@@ -11,7 +11,7 @@ import pytest
 from horde_model_reference.domain.categories import CANONICAL_CATEGORIES, MODEL_REFERENCE_CATEGORY
 from horde_model_reference.domain.snapshots import content_etag
 from horde_model_reference.service.application import create_app
-from horde_model_reference.stores.base import Store
+from horde_model_reference.stores.sql import SqlStore
 from tests.service.servers import ScriptedStore, parts_over, running
 
 LEGACY = Path(__file__).parents[1] / "fixtures" / "legacy"
@@ -38,13 +38,19 @@ def test_the_two_interfaces_list_their_categories(client: httpx.Client) -> None:
     assert client.get(f"{V1}/model_categories").json() == list(MODEL_REFERENCE_CATEGORY)
 
 
-def test_a_v2_record_has_what_every_reader_may_rely_on(client: httpx.Client, store: Store) -> None:
-    """The stored document, then the promised keys; the category body and the single model agree."""
+def test_a_v2_record_has_what_every_reader_may_rely_on(client: httpx.Client, store: SqlStore) -> None:
+    """The stored document, then the promised keys; the category body and the single model agree.
+
+    The metadata are those that the document has, and when the record was created and changed, in Unix seconds.
+    """
     stored = json.loads(store.snapshot("text_generation").body)
     body = client.get(f"{V2}/text_generation").json()
     assert list(body) == list(stored)
     for name, document in stored.items():
-        assert body[name].items() >= document.items()
+        assert [key for key in body[name] if key in document] == list(document)
+        assert {**body[name], "metadata": None}.items() >= {**document, "metadata": None}.items()
+        assert body[name]["metadata"].items() >= document.get("metadata", {}).items()
+        assert {"created_at", "updated_at"} <= body[name]["metadata"].keys()
         assert body[name]["licensing"]["license_expression"] == "NOASSERTION"
         assert body[name]["guidance"]["status"] == "undocumented"
     image = client.get(f"{V2}/image_generation").json()
@@ -54,7 +60,7 @@ def test_a_v2_record_has_what_every_reader_may_rely_on(client: httpx.Client, sto
 
 
 @pytest.mark.parametrize("name", ["ViT-L/14", "ViT-L%2F14"])
-def test_a_name_with_a_slash_is_found_raw_and_encoded(name: str, client: httpx.Client, store: Store) -> None:
+def test_a_name_with_a_slash_is_found_raw_and_encoded(name: str, client: httpx.Client, store: SqlStore) -> None:
     """715 of 719 text models have one."""
     with store.begin(actor="tests") as unit:
         unit.put("clip", "ViT-L/14", '{"name":"ViT-L/14"}')
@@ -73,7 +79,7 @@ def test_v1_gives_the_originals_of_what_nobody_changed(client: httpx.Client) -> 
     assert client.get(f"{V1}/text_generation").json() == client.get(f"{V1}/db.json").json() == text
 
 
-def test_the_entity_tag_is_the_hash_of_the_bytes_and_saves_them(client: httpx.Client, store: Store) -> None:
+def test_the_entity_tag_is_the_hash_of_the_bytes_and_saves_them(client: httpx.Client, store: SqlStore) -> None:
     """If-None-Match with that tag, alone, weak or in a list, is answered 304 without a body."""
     answer = client.get(f"{V2}/image_generation", headers={"accept-encoding": "identity"})
     tag = answer.headers["etag"]
@@ -85,7 +91,7 @@ def test_the_entity_tag_is_the_hash_of_the_bytes_and_saves_them(client: httpx.Cl
     assert client.get(f"{V2}/image_generation", headers={"if-none-match": '"other"'}).status_code == 200
 
 
-def test_a_change_is_served_as_soon_as_it_is_committed(client: httpx.Client, store: Store) -> None:
+def test_a_change_is_served_as_soon_as_it_is_committed(client: httpx.Client, store: SqlStore) -> None:
     """Body, tag and revision move together, and v1 shows a v2 change."""
     before = client.get(f"{V2}/esrgan")
     name, entry = next(iter(store.entries("esrgan").items()))
@@ -102,7 +108,6 @@ def test_a_change_is_served_as_soon_as_it_is_committed(client: httpx.Client, sto
     ("path", "status"),
     [
         (f"{V2}/blip/model/nobody", 404),
-        (f"{V2}/lora", 404),
         (f"{V1}/video_generation", 404),
         (f"{V1}/nope", 422),
         (f"{V1}/db", 422),
@@ -115,6 +120,14 @@ def test_a_failure_has_the_recorded_status_and_a_detail(path: str, status: int, 
     answer = client.get(path)
     assert answer.status_code == status
     assert isinstance(answer.json()["detail"], str)
+
+
+@pytest.mark.parametrize("category", ["lora", "ti"])
+def test_what_is_managed_elsewhere_is_served_without_records(category: str, client: httpx.Client) -> None:
+    """As recorded; in both interfaces."""
+    for base in (V2, V1):
+        answer = client.get(f"{base}/{category}")
+        assert (answer.status_code, answer.content) == (200, b"{}")
 
 
 def test_an_unknown_category_is_an_enum_error_in_v2(client: httpx.Client) -> None:

@@ -66,6 +66,7 @@ def models(m: ModelReferenceManager, any_category: str) -> None:
     assert_type(m.get_model(C.lora, "x"), LoraModelRecord)
     assert_type(m.get_model("ti", "x"), TextualInversionModelRecord)
     assert_type(m.get_model(any_category, "x"), GenericModelRecord)
+    assert_type(m.get_model_or_none("esrgan", "x"), EsrganModelRecord | None)
 
 
 def queries(m: ModelReferenceManager, any_category: str) -> None:

@@ -20,27 +20,30 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, BadParameter, Option
 
+import horde_model_reference as library  # its names are looked up when they are used: `--help` need not wait for them
 from horde_model_reference.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from horde_model_reference.domain.categories import CategoryDescriptor
-    from horde_model_reference.domain.validation import Records
-    from horde_model_reference.settings import HordeModelReferenceSettings
-    from horde_model_reference.stores.base import Store
+    from horde_model_reference.stores.sql import SqlStore
     from horde_model_reference.wiring import Parts
 
 __all__ = ["At", "CategoryArgument", "CategoryChoice", "CategoryOption", "Session", "categories", "complete"]
-__all__ += ["require_path"]
+__all__ += ["known", "require_path"]
 
 _SQLITE = re.compile(r"sqlite(?:\+\w+)?:///([^?]*)")
 _REVISION = re.compile(r"[0-9]{1,18}\Z")
 
 
-def categories() -> dict[str, CategoryDescriptor]:
+def categories() -> dict[str, library.CategoryDescriptor]:
     """The categories of the reference, in order; those that another program manages are none."""
-    from horde_model_reference.domain.categories import get_all_registered_categories  # `--help` need not wait for it
+    registered = library.get_all_registered_categories()
+    return {category: kind for category, kind in registered.items() if not kind.managed_elsewhere}
 
-    return {each: kind for each, kind in get_all_registered_categories().items() if not kind.managed_elsewhere}
+
+def known(name: str) -> str:
+    """The name, if there is such a category. Raises `UnknownCategory`."""
+    library.get_category_descriptor(name)
+    return name
 
 
 def complete(incomplete: str) -> list[str]:
@@ -58,13 +61,12 @@ At = Annotated[str, Option(metavar="REVISION|TIME", help="As it was then; needs 
 class Session:
     """One run of the program: what the common options say, and what was built from it."""
 
-    root: Annotated[
-        Path | None,
-        Option(help="Data root; default: horde_model_reference in AIWORKER_CACHE_HOME.", show_default=False),
-    ] = None
-    database: Annotated[
-        str | None, Option(metavar="URL", help="Database of the store; default: one file under the data root.")
-    ] = None
+    root: Annotated[Path | None, Option(help="Data root; default: horde_model_reference in AIWORKER_CACHE_HOME.")] = (
+        None
+    )
+    database: Annotated[str | None, Option(metavar="URL", help="Database; default: one file under the data root.")] = (
+        None
+    )
     offline: Annotated[bool, Option("--offline", help="Never use the network.")] = False
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False
     traceback: Annotated[bool, Option("--traceback", help="Show where an error came from.")] = False
@@ -72,7 +74,7 @@ class Session:
     takes_over = False  # and take in what an earlier installation left
 
     @cached_property
-    def settings(self) -> HordeModelReferenceSettings:
+    def settings(self) -> library.HordeModelReferenceSettings:
         """The settings of the environment, with the database of the command line. Raises `SettingsInvalid`."""
         from horde_model_reference.settings import get_settings, make_settings
 
@@ -80,10 +82,7 @@ class Session:
 
     @cached_property
     def data_root(self) -> Path:
-        """The folder of the store, the mirror and what a replica remembers."""
-        from horde_model_reference.path_consts import horde_model_reference_paths
-
-        return (self.root or horde_model_reference_paths.base_path).absolute()
+        return (self.root or library.horde_model_reference_paths.base_path).absolute()
 
     @property
     def is_offline(self) -> bool:
@@ -101,7 +100,7 @@ class Session:
         """Whether there is a database already, with anything in it."""
         return self._database is None or _size(self._database) > 0
 
-    @property
+    @cached_property
     def _database(self) -> Path | None:
         """The file of the database; None for one on a server."""
         from horde_model_reference.wiring import database_address
@@ -121,20 +120,19 @@ class Session:
     @cached_property
     def parts(self) -> Parts:
         """The reading object and what is behind it. Raises `StoreUnavailable` for a store that is not there."""
-        from horde_model_reference.settings import ReplicateMode
         from horde_model_reference.wiring import Mode, assemble
 
-        if not self.reads_store:
-            return assemble(Mode(ReplicateMode.REPLICA, self.is_offline, self.data_root), self.settings)
-        if not (self.creates_store or self.has_store):
+        file, owns = self._database, self.reads_store
+        if owns and not (self.creates_store or self.has_store):
             reason = "there is no store yet; `hmr import PATH` creates it"
-            if self._database is not None and self._database.is_file():
+            if file is not None and file.is_file():
                 reason = self.loss or "the file is empty: restore a backup, or begin with: hmr import PATH"
-            raise StoreUnavailable(str(self._database), reason)
-        mode = Mode(ReplicateMode.PRIMARY, False, self.data_root, takes_over=self.takes_over)
-        return assemble(mode, self.settings)
+            raise StoreUnavailable(str(file), reason)
+        mode = library.ReplicateMode.PRIMARY if owns else library.ReplicateMode.REPLICA
+        offline = self.is_offline and not owns
+        return assemble(Mode(mode, offline, self.data_root, takes_over=self.takes_over), self.settings)
 
-    def store(self, *, create: bool = False) -> Store:
+    def store(self, *, create: bool = False) -> SqlStore:
         """The store. Raises `StoreUnavailable` where there is none and none shall be made."""
         self.creates_store |= create
         if not self.reads_store:
@@ -156,20 +154,17 @@ class Session:
             raise BadParameter(text) from None
         return store.revision_at(int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
 
-    def records(self, category: str) -> Records:
-        """The records of a category. Raises `UnknownCategory`, `ReferenceUnavailable`."""
-        from horde_model_reference.domain.categories import find_category
+    def records(self, category: str) -> dict[str, library.GenericModelRecord]:
+        """Raises `UnknownCategory`, `ReferenceUnavailable`."""
+        return self.parts.reference.read(known(category), fresh=not self.reads_store)
 
-        return self.parts.reference.read(find_category(category), fresh=not self.reads_store)
-
-    def all_records(self) -> dict[str, Records]:
+    def all_records(self) -> dict[str, dict[str, library.GenericModelRecord]]:
         """Every category that could be read, in their order. Raises `ReferenceUnavailable` where none could."""
         reference = self.parts.reference
         asyncio.run(reference.warm_async(fresh=not self.reads_store))
         return {category: records for category, records in reference.held().items() if records is not None}
 
     def close(self) -> None:
-        """Give back what was opened."""
         if "parts" in vars(self):
             self.parts.close()
 

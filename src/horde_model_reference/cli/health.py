@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict
 from email.utils import parsedate_to_datetime
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
@@ -18,13 +17,15 @@ from typer import Argument, BadParameter, Option
 from horde_model_reference import errors
 from horde_model_reference.cli.context import Session, categories, require_path
 from horde_model_reference.cli.output import Table, tell
-from horde_model_reference.cli.reading import category_rows
+from horde_model_reference.cli.reading import category_rows, category_table
 from horde_model_reference.domain.findings import Finding, Severity
 from horde_model_reference.flow import NoNetwork, Request, run
+from horde_model_reference.transport import HttpNetwork
 
 __all__ = ["Check", "config", "doctor", "examine", "status", "validate"]
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
+_COLUMNS = ("severity", "file", "record", "field", "reason")
 _EXTRAS = {"store": ("sqlalchemy",), "postgres": ("sqlalchemy", "psycopg"), "service": ("fastapi", "uvicorn")}
 _HEARTBEAT_SECONDS, _CLOCK_SECONDS = 5.0, 60.0
 _OK_STATUS, _BUSY = 200, (429, 503)
@@ -42,7 +43,7 @@ def validate(
 
     Exit code 1 where a record could not be taken, with --strict also where a value is unknown.
     """
-    from horde_model_reference.exchange.incoming import read_path
+    from horde_model_reference.exchange.importing import read_path
 
     records, findings = 0, list[Finding]()
     for path in map(require_path, paths):
@@ -55,9 +56,8 @@ def validate(
             findings += incoming.findings + incoming.unknown
     wrong = sum(finding.severity == "error" for finding in findings)
     warnings = len(findings) - wrong
-    columns = ("severity", "file", "record", "field", "reason")
-    table = Table(columns, [[getattr(finding, name) for name in columns] for finding in findings])
     if session.as_json or findings:
+        table = Table(_COLUMNS, [[getattr(finding, name) for name in _COLUMNS] for finding in findings])
         value = {"records": records, "errors": wrong, "warnings": warnings, "findings": table.as_objects()}
         table.print(session.as_json, value)
     counted = ", which --strict counts as errors" if strict and warnings else ""
@@ -75,8 +75,8 @@ def config(
 
     if every and changed:
         raise BadParameter("--all and --changed exclude each other")
-    rows = [row for row in describe_settings(session.settings) if every or row.origin != "default" or not changed]
-    shown = [row for row in rows if every or row.origin != "default" or row.status != "not read yet"]
+    rows = describe_settings(session.settings)
+    shown = [r for r in rows if every or r.origin != "default" or not (changed or r.status == "not read yet")]
     cells = [(row.env, row.value, row.origin, row.status) for row in shown]
     Table(("setting", "value", "origin", "read_by"), cells).print(session.as_json, [asdict(row) for row in shown])
 
@@ -98,13 +98,11 @@ def status(session: Session) -> None:
         session.all_records()
     except errors.ReferenceUnavailable as error:
         facts["fault"] = error.reason or str(error)
-    columns = "category records source revision changed checked_seconds stale set_aside fault".split()
-    table = Table.of(category_rows(session), columns, title="Categories", once="source")
-    value = {**facts, "categories": category_rows(session)}
-    Table(("what", "value"), list(facts.items())).print(session.as_json, value)
+    rows = category_rows(session)
+    Table(("what", "value"), [*facts.items()]).print(session.as_json, {**facts, "categories": rows})
     if not session.as_json:
         print()
-        table.print()
+        category_table(rows, "category records source revision changed checked_seconds stale set_aside fault").print()
 
 
 def doctor(session: Session) -> int:
@@ -118,7 +116,7 @@ def doctor(session: Session) -> int:
 
 
 class Check(NamedTuple):
-    """One check: how it came out (OK, WARN, FAIL), what was looked at, what was found, and what to do about it."""
+    """How it came out (OK, WARN, FAIL), what was looked at, what was found, and what to do about it."""
 
     level: str
     name: str
@@ -135,7 +133,8 @@ def examine(session: Session) -> Iterator[Check]:
             yield Check(FAIL, "settings", f"{name}: {reason}", "correct this environment variable")
         return
     yield Check(OK, "settings", "valid; `hmr config --changed` shows what is not as by default")
-    for name, look in checks:
+    yield from (_extra(extra, session) for extra in _EXTRAS)
+    for name, look in checks.items():
         try:
             level, result, *advice = look(session)
         except errors.HordeModelReferenceError as error:
@@ -145,23 +144,23 @@ def examine(session: Session) -> Iterator[Check]:
             return
 
 
-def _extra(extra: str, session: Session) -> _Outcome:
+def _extra(extra: str, session: Session) -> Check:
     absent = ", ".join(package for package in _EXTRAS[extra] if find_spec(package) is None)
     if not absent:
-        return OK, "installed"
+        return Check(OK, f"extra {extra}", "installed")
     database = session.settings.database_url
     needed = "postgres" if database and not database.get_secret_value().startswith("sqlite") else "store"
     level = FAIL if session.reads_store and extra == needed else WARN
-    return level, f"without {absent}", f"pip install 'horde_model_reference[{extra}]'"
+    return Check(level, f"extra {extra}", f"without {absent}", f"pip install 'horde_model_reference[{extra}]'")
 
 
 def _data_root(session: Session) -> _Outcome:
     root = session.data_root
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
-    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
-        advice = "give this user the right to write there, or choose another by AIWORKER_CACHE_HOME or --root"
-        return FAIL, f"{existing} is no folder that can be written", advice
-    return OK, f"{root} " + ("can be written" if existing == root else "will be created")
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return OK, f"{root} " + ("can be written" if existing == root else "will be created")
+    advice = "give this user the right to write there, or choose another by AIWORKER_CACHE_HOME or --root"
+    return FAIL, f"{existing} is no folder that can be written", advice
 
 
 def _store(session: Session) -> _Outcome:
@@ -185,7 +184,7 @@ def _chain(session: Session) -> _Outcome:
 
 
 def _mirror(session: Session) -> _Outcome:
-    from horde_model_reference.exchange.mirror import Mirror
+    from horde_model_reference.exchange.exporting import Mirror
 
     if not session.settings.mirror_enabled:
         return OK, "turned off by MIRROR_ENABLED"
@@ -198,8 +197,6 @@ def _mirror(session: Session) -> _Outcome:
 
 def _asked(url: str, advice: str) -> _Outcome:
     """How an address answers, and how far its clock is from ours, by which the age of what is read is told."""
-    from horde_model_reference.transport import HttpNetwork
-
     try:
         with closing(HttpNetwork()) as network:
             answer = network.begin(Request(url, deadline=_HEARTBEAT_SECONDS)).result()
@@ -218,15 +215,15 @@ def _asked(url: str, advice: str) -> _Outcome:
 
 
 def _primary(session: Session) -> _Outcome:
-    url = (session.settings.primary_api_url or "").rstrip("/")
+    url, settings = (session.settings.primary_api_url or "").rstrip("/"), session.settings
     if session.is_offline or not url:
         return OK, "not asked: offline" if url else "none is set"
     level, result, *advice = _asked(f"{url}/heartbeat", "check HORDE_MODEL_REFERENCE_PRIMARY_API_URL")
     if level != OK:
         return level, result, *advice
     feed, *_ = _asked(f"{url}/model_references/v2/changes?since=0&limit=1", "")
-    polled = f"polled every {session.settings.cache_ttl_seconds} s"
-    return OK, f"{result}; {'followed' if feed == OK and session.settings.follow_changes else polled}"
+    followed = feed == OK and settings.follow_changes
+    return OK, f"{result}; " + ("followed" if followed else f"polled every {settings.cache_ttl_seconds} s")
 
 
 def _github(session: Session) -> _Outcome:
@@ -242,17 +239,15 @@ def _cache(session: Session) -> _Outcome:
     from horde_model_reference.sources.folder import FolderSource
 
     found = run(FolderSource(session.data_root).read(Ask(dict.fromkeys(categories()))), NoNetwork()).values()
-    damaged = [str(each) for each in found if isinstance(each, errors.SourceUnavailable) and not each.absent]
-    copies = [each for each in found if isinstance(each, Snapshot)]
-    if damaged:
+    ages = [time.time() - each.checked for each in found if isinstance(each, Snapshot)]
+    if damaged := [str(each) for each in found if isinstance(each, errors.SourceUnavailable) and not each.absent]:
         return WARN, _some(damaged), "delete the file: it is fetched again"
-    if not copies:
+    if not ages:
         return OK, "empty; the first read fills it"
-    ages = [time.time() - copy.checked for copy in copies]
     if min(ages) < -_CLOCK_SECONDS:
-        result = f"{len(copies)} categories, some written {-min(ages):.0f} s in the future"
+        result = f"{len(ages)} categories, some written {-min(ages):.0f} s in the future"
         return WARN, result, "set this machine's clock"
-    return OK, f"{len(copies)} categories, the oldest known to be current {max(ages):.0f} s ago"
+    return OK, f"{len(ages)} categories, the oldest known to be current {max(ages):.0f} s ago"
 
 
 def _some(faults: list[str]) -> str:
@@ -272,10 +267,6 @@ def _reading(session: Session) -> _Outcome:
     return OK, f"{records} records from {', '.join(dict.fromkeys(each.source for each in held if each.records))}"
 
 
-_CHECKS: tuple[tuple[str, Callable[[Session], _Outcome]], ...] = (
-    *((f"extra {extra}", partial(_extra, extra)) for extra in _EXTRAS),
-    ("data root", _data_root),
-    ("store", _store),
-)
-_CHECKS_OF_A_STORE = (*_CHECKS, ("chain", _chain), ("mirror", _mirror), ("reading", _reading))
-_CHECKS_OF_A_REPLICA = (*_CHECKS, ("cache", _cache), ("PRIMARY", _primary), ("GitHub", _github), ("reading", _reading))
+_CHECKS = {"data root": _data_root, "store": _store}
+_CHECKS_OF_A_STORE = {**_CHECKS, "chain": _chain, "mirror": _mirror, "reading": _reading}
+_CHECKS_OF_A_REPLICA = {**_CHECKS, "cache": _cache, "PRIMARY": _primary, "GitHub": _github, "reading": _reading}

@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from difflib import get_close_matches
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -109,9 +110,18 @@ def _face(function: Callable[..., int | None], *without: str) -> Callable[..., N
         for word in common:  # what stands after the command is stronger than what stands before it
             setattr(session, word.name, words.pop(word.name) or getattr(session, word.name))
         try:
-            code = _code_of(session, lambda: function(session, **words))
-        except BrokenPipeError:  # also while it was told what went wrong
+            with closing(session):
+                code = function(session, **words) or 0
+                sys.stdout.flush()
+        except (Exit, Abort, BadParameter):
+            raise
+        except KeyboardInterrupt:
+            tell("hmr: interrupted")
+            code = _INTERRUPTED
+        except BrokenPipeError:
             code = _BROKEN_PIPE
+        except Exception as error:  # noqa: BLE001  (the last one before the user)
+            code = _tell_error(error, session.traceback)
         if code:
             raise Exit(code)
 
@@ -119,25 +129,6 @@ def _face(function: Callable[..., int | None], *without: str) -> Callable[..., N
     parameters = [context_word, *(p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *common))]
     vars(face)["__signature__"] = Signature(parameters)
     return face
-
-
-def _code_of(session: Session, command: Callable[[], int | None]) -> int:
-    """Run the command; what it raises is told in words and becomes its exit code, unless nobody is there to read."""
-    try:
-        code = command() or 0
-        sys.stdout.flush()
-    except (Exit, Abort, BadParameter, BrokenPipeError):
-        raise
-    except KeyboardInterrupt:
-        tell("hmr: interrupted")
-        return _INTERRUPTED
-    except Exception as error:  # noqa: BLE001  (the last one before the user)
-        if session.traceback:
-            traceback.print_exception(error)
-        return _tell_error(error)
-    finally:
-        session.close()
-    return code
 
 
 def _flushed(code: int) -> int:
@@ -156,7 +147,7 @@ def _code_of_error(error: Exception) -> int:
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), _UNEXPECTED)
 
 
-def _tell_error(error: Exception) -> int:
+def _tell_error(error: Exception, with_traceback: bool) -> int:
     code = _code_of_error(error)
     lines = [*_worded(error).splitlines(), *getattr(error, "__notes__", ())]
     if isinstance(error, errors.UnknownCategory) and (close := get_close_matches(error.category, error.known)):
@@ -165,8 +156,13 @@ def _tell_error(error: Exception) -> int:
     if code == _UNEXPECTED:
         defect = "this is a defect; run it again with --traceback and report what that shows"
         lines = [f"unexpected {type(error).__name__}: {error}", defect]
-    for number, line in enumerate(lines):
-        tell(f"  {line}" if number else f"hmr: {line}")
+    try:
+        if with_traceback:
+            traceback.print_exception(error)
+        for number, line in enumerate(lines):
+            tell(f"  {line}" if number else f"hmr: {line}")
+    except BrokenPipeError:  # nobody is there to be told
+        return _BROKEN_PIPE
     return code
 
 

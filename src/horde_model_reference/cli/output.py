@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,11 +21,9 @@ __all__ = ["Table", "at_time", "say", "tell", "working"]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of JSON values under column names.
-
-    Only on a terminal a `title` stands above it, as does a value of the column `once` that is the same in each row.
-    People are told `without_rows`, where it is given, in place of a table that has none.
-    """
+    """Rows of JSON values under column names. Only on a terminal a `title` stands above it, as does a value of the
+    column `once` that is the same in each row. People are told `without_rows`, where it is given, in place of a table
+    that has none."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
@@ -33,13 +31,7 @@ class Table:
     once: str = ""
     without_rows: str = ""
 
-    @classmethod
-    def of(cls, objects: Iterable[Mapping[str, object]], columns: Sequence[str], **more: str) -> Table:
-        """Those columns of objects that have them all."""
-        return cls(columns, [[each[column] for column in columns] for each in objects], **more)
-
     def as_objects(self) -> list[dict[str, object]]:
-        """One object a row."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def print(self, as_json: bool = False, value: object = None) -> None:
@@ -85,10 +77,8 @@ def at_time(milliseconds: float) -> str:
 
 @contextmanager
 def working(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A progress bar on standard error, where that is a terminal; call what it gives once a step.
-
-    Without a total, for work whose length nobody knows, it is only a sign of life.
-    """
+    """A progress bar on standard error, where that is a terminal; call what it gives once a step. Without a total, for
+    work whose length nobody knows, it is only a sign of life."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
 from pydantic_core import to_jsonable_python
 from typer import Argument, BadParameter, Option
 
-from horde_model_reference.cli.context import At, CategoryArgument, CategoryChoice, Session, categories
+import horde_model_reference as library
+from horde_model_reference.cli.context import At, CategoryArgument, CategoryChoice, Session, categories, known
 from horde_model_reference.cli.output import Table, at_time, tell
 from horde_model_reference.domain.differences import host_of
 from horde_model_reference.domain.events import Entry
 from horde_model_reference.domain.findings import JsonObject, JsonValue
-from horde_model_reference.errors import ModelNotFound
 from horde_model_reference.formats.json_codec import decode_object, encode
 
-if TYPE_CHECKING:
-    from horde_model_reference.domain.predicates import Predicate
-    from horde_model_reference.domain.query import ModelQuery
-    from horde_model_reference.domain.records import GenericModelRecord
-    from horde_model_reference.domain.validation import Records
-
-__all__ = ["category_rows", "list_", "query", "show", "stats"]
+__all__ = ["category_rows", "category_table", "list_", "query", "show", "stats"]
 
 _EVERY = "all"
 _BEST = ("name", "baseline", "controlnet_style", "style", "parameters_count", "nsfw", "version", "size_on_disk_bytes")
 _COUNTED = ("baseline", "style", "controlnet_style", "nsfw", "inpainting", "quantization", "tags")
 _TOP = 12
+_Kind: TypeAlias = "type[library.GenericModelRecord]"
+_Records: TypeAlias = "dict[str, library.GenericModelRecord]"
 _FACTS = """
     category domain purpose records source revision set_aside fault stale checked_seconds next_attempt_seconds
     changed age_seconds
@@ -48,12 +43,10 @@ def list_(session: Session, category: CategoryChoice = None, limit: Limit = None
     """The categories with how many records each has, or the models of one category."""
     if category is None:
         session.all_records()
-        columns = ["category", "domain", "purpose", "records", "revision", "source"]
-        table = Table.of(category_rows(session), columns, title="Categories", once="source")
+        table = category_table(category_rows(session), "category domain purpose records revision source")
     else:
-        records = list(session.records(category).values())
-        columns = _columns_of(type(records[0])) if records else ["name"]
-        table = Table(columns, _rows_of(type(records[0]), records, columns) if records else [], category)
+        records, kind = list(session.records(category).values()), library.get_record_type_for_category(category)
+        table = _table(category, kind, records, _columns_of(kind))
     shown = table.rows[offset:][:limit]
     replace(table, rows=shown).print(session.as_json)
     _tell_rest(len(shown), len(table.rows))
@@ -74,9 +67,7 @@ def show(
 def query(
     session: Session,
     category: CategoryArgument,
-    filters: Annotated[
-        list[str] | None, Argument(metavar="[FIELD=VALUE]...", help="Conditions, as told above.")
-    ] = None,
+    filters: Annotated[list[str] | None, Argument(metavar="[FIELD=VALUE]...", help="Conditions, as above.")] = None,
     sort: Annotated[str, Option(help="Fields to order by, comma separated; a leading - turns one round.")] = "",
     columns: Annotated[str, Option(help="Fields to print, comma separated; a__b reaches into nested ones.")] = "",
     limit: Limit = None,
@@ -101,7 +92,7 @@ def query(
     except TypeError as error:
         raise BadParameter(str(error)) from None
     found = everything[offset:][:limit]
-    table = Table(chosen, _rows_of(record_type, found, chosen), category)
+    table = _table(category, record_type, found, chosen)
     if as_csv:
         table.print_csv()
     else:
@@ -126,19 +117,23 @@ def _tell_rest(shown: int, there: int) -> None:
         tell(f"{shown} of {there} shown")
 
 
-def _columns_of(record_type: type[GenericModelRecord]) -> list[str]:
+def _columns_of(record_type: _Kind) -> list[str]:
     """The columns that tell the models of a class apart best."""
     return [name for name in _BEST if name in record_type.model_fields]
 
 
-def _rows_of(
-    record_type: type[GenericModelRecord], records: Sequence[GenericModelRecord], columns: Iterable[str]
-) -> list[list[object]]:
+def _table(title: str, record_type: _Kind, records: Sequence[object], columns: Sequence[str]) -> Table:
     """The values of (nested) fields, None where a path ends early. Raises `UnknownField`."""
     from horde_model_reference.domain.record_fields import column_or_none, parse_path
 
     values = [column_or_none(records, parse_path(record_type, column)) for column in columns]
-    return [to_jsonable_python(row) for row in zip(*values, strict=True)]
+    return Table(columns, [to_jsonable_python(row) for row in zip(*values, strict=True)], title)
+
+
+def category_table(rows: list[dict[str, object]], columns: str) -> Table:
+    """Those columns of what `category_rows` knows."""
+    names = columns.split()
+    return Table(names, [[row[name] for name in names] for row in rows], "Categories", once="source")
 
 
 def category_rows(session: Session) -> list[dict[str, object]]:
@@ -155,18 +150,16 @@ def category_rows(session: Session) -> list[dict[str, object]]:
 
 
 def _document(session: Session, category: str, name: str, at: str, legacy: bool) -> JsonObject:
-    from horde_model_reference.domain.categories import find_category
     from horde_model_reference.exchange.exporting import legacy_entries
+    from horde_model_reference.reference import model_not_found
 
     if at or (legacy and session.reads_store):
-        entries = session.store().entries(find_category(category), at=session.revision(at or "head"))
+        entries = session.store().entries(known(category), at=session.revision(at or "head"))
     else:
         documents = session.parts.reference.raw(category, fresh=not session.reads_store)
         entries = {key: Entry(0, 0, encode(document).decode()) for key, document in documents.items()}
     if name not in entries:
-        folded = {each.casefold(): each for each in entries}
-        close = get_close_matches(name.casefold(), folded)
-        missing = ModelNotFound(name, category, tuple(folded[each] for each in close))
+        missing = model_not_found(name, category, entries)
         if at:
             missing.add_note(f"This is what the store held at revision {session.revision(at)}.")
         raise missing
@@ -187,7 +180,7 @@ def _flat(value: JsonValue, path: str = "") -> Iterator[tuple[str, JsonValue]]:
         yield path, value
 
 
-def _totals(category: str, records: Records) -> list[object]:
+def _totals(category: str, records: _Records) -> list[object]:
     files = [file for record in records.values() for file in record.config.download]
     without = sum(file.sha256sum in ("", "FIXME") for file in files)
     nsfw = sum(bool(getattr(record, "nsfw", False)) for record in records.values())
@@ -195,7 +188,7 @@ def _totals(category: str, records: Records) -> list[object]:
     return [category, len(records), nsfw, len(files), without, size]
 
 
-def _counted(records: Records) -> Iterator[tuple[str, object, int]]:
+def _counted(records: _Records) -> Iterator[tuple[str, object, int]]:
     yield "records", None, len(records)
     counts: dict[str, Counter[object]] = {name: Counter() for name in (*_COUNTED, "host")}
     for record in records.values():
@@ -204,27 +197,26 @@ def _counted(records: Records) -> Iterator[tuple[str, object, int]]:
             counts[name].update(value if isinstance(value, list) else [value])
         counts["host"].update({host_of(file.file_url) for file in record.config.download})
     for of, counter in counts.items():
-        known = [(value, count) for value, count in counter.most_common() if value is not None]
-        yield from ((of, value, count) for value, count in known[:_TOP])
-        if len(known) > _TOP:
-            yield of, f"({len(known) - _TOP} others)", sum(count for _, count in known[_TOP:])
+        there = [(value, count) for value, count in counter.most_common() if value is not None]
+        yield from ((of, value, count) for value, count in there[:_TOP])
+        if len(there) > _TOP:
+            yield of, f"({len(there) - _TOP} others)", sum(count for _, count in there[_TOP:])
 
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _selection(session: Session, category: str) -> tuple[ModelQuery[Any], type[GenericModelRecord]]:
+def _selection(session: Session, category: str) -> tuple[library.ModelQuery[Any], _Kind]:
     from horde_model_reference.domain.query import build_cross_category_query, build_query
-    from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
 
     if category == _EVERY:
-        return build_cross_category_query(session.all_records()), GenericModelRecord
-    records, record_type = session.records(category), get_record_type_for_category(category)
+        return build_cross_category_query(session.all_records()), library.GenericModelRecord
+    records, record_type = session.records(category), library.get_record_type_for_category(category)
     return build_query(records, record_type), record_type
 
 
-def _condition(record_type: type[GenericModelRecord], text: str) -> Predicate:
+def _condition(record_type: _Kind, text: str) -> library.Predicate:
     """A filter as a predicate. Raises `UnknownField`, which names the close ones."""
     from horde_model_reference.domain.predicates import OPERATORS, comparison
     from horde_model_reference.domain.record_fields import column_or_none, parse_path

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from ssl import Purpose, create_default_context
 from subprocess import DEVNULL, PIPE, run
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+import horde_model_reference as library
 from horde_model_reference.cli.context import Session, require_path
 from horde_model_reference.cli.output import say, tell
 from horde_model_reference.cli.storing import import_, log
@@ -27,9 +29,11 @@ from horde_model_reference.errors import MissingExtra, SourceUnavailable
 if TYPE_CHECKING:
     from uvicorn import Server
 
+    from horde_model_reference.settings import ServiceSettings
+
 __all__ = ["demo", "serve"]
 
-_DEADLINE_SECONDS = 30.0
+_DEADLINE_SECONDS = 30
 _KEPT_SECONDS = 75
 """Longer than replicas keep a connection between two polls, so that they end it and not we."""
 _PREFIX = "HORDE_MODEL_REFERENCE_"
@@ -39,15 +43,42 @@ _ENDS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM
 
 def serve(
     session: Session,
-    host: Annotated[str, Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = _LOCAL,
-    port: Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 19800,
+    host: Annotated[str | None, Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = None,
+    port: Annotated[int | None, Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, Option(min=1, help="Processes that serve.")] = None,
+    relay: Annotated[bool, Option("--relay", help="Serve what a replica reads, and never a store of its own.")] = False,
+    proxies: Annotated[
+        list[str] | None, Option("--proxy", help="A proxy whose X-Forwarded headers are believed; may be repeated.")
+    ] = None,
+    tls_certificate: Annotated[Path | None, Option(help="File with the certificate; serves HTTPS.")] = None,
+    tls_key: Annotated[Path | None, Option(help="File with its key, where that is not in it.")] = None,
+    access_log: Annotated[bool | None, Option(help="Log each request as a line of JSON.")] = None,
 ) -> None:
-    """Serve the store under the data root as a PRIMARY, until Ctrl-C. The store is created on first use."""
-    server = _server(session, host, port, "info")
+    """Serve the store under the data root as a PRIMARY, until Ctrl-C. The store is created on first use.
+
+    With --relay, or REPLICATE_MODE=REPLICA in the environment, it serves what a replica reads from its PRIMARY. What is
+    not given is what the settings HORDE_MODEL_REFERENCE_SERVICE__* say; without those it listens on 127.0.0.1:19800.
+    """
+    given = {"host": host, "port": port, "workers": workers, "proxies": proxies, "access_log": access_log}
+    files = {"tls_certificate": tls_certificate, "tls_key": tls_key}
+    update = {name: value for name, value in {**given, **files}.items() if value is not None}
+    chosen = session.settings.service.model_copy(update=update)
+    server = _server(session, chosen, "info", relay=relay or _is_replica(session), own_process=True)
     with suppress(KeyboardInterrupt, SystemExit):  # uvicorn has logged why; its codes mean other things than ours
+        if chosen.workers > 1:
+            from uvicorn.supervisors import Multiprocess
+
+            Multiprocess(server.config, sockets=[server.config.bind_socket()]).run()
+            return
         server.run()
     if not server.started:
-        raise OSError(f"{host}:{port} cannot be served")
+        raise OSError(f"{chosen.host}:{chosen.port} cannot be served")
+
+
+def _is_replica(session: Session) -> bool:
+    """Whether somebody said so: it is what programs that read are by default, and a service is mostly no such."""
+    settings = session.settings
+    return "replicate_mode" in settings.model_fields_set and settings.replicate_mode is library.ReplicateMode.REPLICA
 
 
 def demo(
@@ -99,19 +130,46 @@ def _stay(here: Session, url: str) -> None:
     say("Stopped.")
 
 
-def _server(session: Session, host: str, port: int, log_level: str) -> Server:
+def _server(
+    session: Session, chosen: ServiceSettings, log_level: str, *, relay: bool = False, own_process: bool = False
+) -> Server:
     try:
         from uvicorn import Config, Server
 
         from horde_model_reference.service.application import create_app
+        from horde_model_reference.service.protocol import BoundedProtocol
+        from horde_model_reference.wiring import Mode
     except ImportError as error:
         raise MissingExtra("serving", "service") from error
-    _require_free(host, port)
-    session.takes_over = True
-    if not session.store(create=True).head():
-        tell("hmr: the store is empty; `hmr import --starter` fills it with the catalogue of the package")
-    app = create_app(session.parts, session.settings)
-    return Server(Config(app, host, port, log_level=log_level, server_header=False, timeout_keep_alive=_KEPT_SECONDS))
+    _require_free(chosen.host, chosen.port)
+    if chosen.tls_certificate is not None:
+        _require_usable(chosen.tls_certificate, chosen.tls_key)
+    settings = session.settings.model_copy(update={"service": chosen})
+    mode = Mode(library.ReplicateMode.REPLICA if relay else library.ReplicateMode.PRIMARY, False, session.data_root)
+    if not relay:
+        session.takes_over = True
+        if not session.store(create=True).head():
+            tell("hmr: the store is empty; `hmr import --starter` fills it with the catalogue of the package")
+    several = chosen.workers > 1
+    parts = None if several or relay else session.parts  # each worker has parts of its own
+    made = partial(create_app, parts, settings, mode, owns_process=own_process)
+    app = made if several else made()
+    config = Config(
+        *(app, chosen.host, chosen.port),
+        factory=several,
+        workers=chosen.workers,
+        http=BoundedProtocol,
+        log_level=log_level,
+        server_header=False,
+        timeout_keep_alive=_KEPT_SECONDS,
+        timeout_graceful_shutdown=_DEADLINE_SECONDS,
+        access_log=False,
+        proxy_headers=bool(chosen.proxies),
+        forwarded_allow_ips=[*chosen.proxies],
+        ssl_certfile=chosen.tls_certificate,
+        ssl_keyfile=chosen.tls_key,
+    )
+    return Server(config)
 
 
 def _require_free(host: str, port: int) -> None:
@@ -125,10 +183,20 @@ def _require_free(host: str, port: int) -> None:
         raise OSError(reason) from error
 
 
+def _require_usable(certificate: Path, key: Path | None) -> None:
+    """Raises `OSError` where no HTTPS can be served with them: what OpenSSL says of it names no file."""
+    try:
+        create_default_context(Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except OSError as error:
+        named = " with ".join(map(str, filter(None, (certificate, key))))
+        raise OSError(f"{named} cannot be used: {error}; --tls-certificate and --tls-key take PEM files") from error
+
+
 @contextmanager
 def _served(session: Session, port: int) -> Iterator[str]:
     """The address of the store over HTTP, served from a thread of this process as long as the block runs."""
-    server = _server(session, _LOCAL, port, "warning")
+    chosen = session.settings.service.model_copy(update={"host": _LOCAL, "port": port, "workers": 1})
+    server = _server(session, chosen, "warning")
     app: Any = server.config.app
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -140,7 +208,7 @@ def _served(session: Session, port: int) -> Iterator[str]:
         yield f"http://{_LOCAL}:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        app.state.feed.bell.close()  # on a thread no signal tells it
+        app.state.serving.feed.bell.close()  # on a thread no signal tells it
         thread.join(_DEADLINE_SECONDS)
 
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from horde_model_reference.domain.names import require_safe_name
-from horde_model_reference.domain.sharing import Sharing
+from horde_model_reference.domain.record_parts import Sharing
 from horde_model_reference.errors import UnknownCategory
 
 __all__ = ["CANONICAL_CATEGORIES", "MODEL_CLASSIFICATION_LOOKUP", "MODEL_DOMAIN", "MODEL_PURPOSE"]
@@ -22,15 +22,12 @@ __all__ += ["MODEL_REFERENCE_CATEGORY", "Category", "CategoryDescriptor", "Model
 __all__ += ["get_all_registered_categories", "get_category_descriptor", "get_model_classification"]
 __all__ += ["get_weights_marker_folders", "register_category"]
 
-
 MODEL_DOMAIN = StrEnum("MODEL_DOMAIN", "image text video audio rendered_3d")
 """What a model works on."""
 MODEL_PURPOSE = StrEnum(
     "MODEL_PURPOSE", "generation post_processing auxiliary_or_patch feature_extractor safety_checker miscellaneous"
 )
 """What a model does with it."""
-
-
 MODEL_REFERENCE_CATEGORY = StrEnum(
     "MODEL_REFERENCE_CATEGORY",
     "blip clip codeformer controlnet controlnet_annotator esrgan gfpgan safety_checker image_generation "
@@ -86,6 +83,7 @@ class CategoryDescriptor:
 _C, _P = MODEL_REFERENCE_CATEGORY, MODEL_PURPOSE
 _image = partial(CategoryDescriptor, MODEL_DOMAIN.image)
 _legacy = partial(_image, github_source="image", has_legacy_format=True)
+_text = partial(CategoryDescriptor, MODEL_DOMAIN.text, github_source="text", has_legacy_format=True)
 _elsewhere = partial(_image, _P.auxiliary_or_patch, managed_elsewhere=True, managed_download_elsewhere=True)
 _DESCRIPTORS: dict[Category, CategoryDescriptor] = {
     _C.blip: _legacy(_P.feature_extractor, on_disk_folder_name="blip"),
@@ -99,13 +97,8 @@ _DESCRIPTORS: dict[Category, CategoryDescriptor] = {
     _C.image_generation: _legacy(
         _P.generation, filename_override="stable_diffusion.json", on_disk_folder_name="compvis", weights_marker=True
     ),
-    _C.text_generation: CategoryDescriptor(
-        MODEL_DOMAIN.text,
-        _P.generation,
-        github_source="text",
-        has_legacy_format=True,
-        filename_override="text_generation.json",
-        legacy_filename_override="models.csv",
+    _C.text_generation: _text(
+        _P.generation, filename_override="text_generation.json", legacy_filename_override="models.csv"
     ),
     _C.video_generation: CategoryDescriptor(MODEL_DOMAIN.video, _P.generation),
     _C.audio_generation: CategoryDescriptor(MODEL_DOMAIN.audio, _P.generation),

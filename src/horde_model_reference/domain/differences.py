@@ -18,7 +18,7 @@ from horde_model_reference.domain.findings import JsonObject, JsonValue
 
 __all__ = ["Difference", "DifferenceKind", "RecordDifference", "compare_records", "differences", "host_of"]
 
-_FACTS = ("sha256sum", "size_bytes", "file_url", "file_name")
+_FACTS = ("size_bytes", "file_url", "file_name")
 _SHOWN = 60
 
 DifferenceKind = StrEnum("DifferenceKind", "ADDED REMOVED MODIFIED RENAMED")
@@ -66,7 +66,8 @@ def compare_records(before: Mapping[str, JsonObject], after: Mapping[str, JsonOb
     renamed = {new[hashes]: gone[hashes] for hashes in gone if hashes in new}
     found = []
     for name in sorted({*before, *after} - set(renamed.values())):
-        old, now, was = before.get(renamed.get(name, name)), after.get(name), renamed.get(name, "")
+        was = renamed.get(name, "")
+        old, now = before.get(was or name), after.get(name)
         if (changes := differences(old, now)) or was:
             kind = DifferenceKind.RENAMED if was else _kind(old, now)
             found.append(RecordDifference(name, kind, tuple(changes), was))
@@ -101,11 +102,10 @@ def _of_downloads(before: dict[str, JsonObject], after: dict[str, JsonObject]) -
         if old is None or new is None:
             yield Difference(path, _kind(old, new), old, new, f"file {_kind(old, new)}")
             continue
-        changed = {fact for fact in _FACTS[1:] if not _same(old.get(fact), new.get(fact))}
+        changed = {fact for fact in _FACTS if not _same(old.get(fact), new.get(fact))}
         if changed or _hash(old) != _hash(new):
-            words, alarming = _file_words(old, new, changed)
-            yield Difference(path, DifferenceKind.MODIFIED, old, new, words, alarming)
-        was, now = ({key: value for key, value in file.items() if key not in _FACTS} for file in (old, new))
+            yield Difference(path, DifferenceKind.MODIFIED, old, new, *_file_words(old, new, changed))
+        was, now = ({key: file[key] for key in file if key not in (*_FACTS, "sha256sum")} for file in (old, new))
         yield from _of_objects(was, now, path)
 
 
@@ -121,39 +121,34 @@ def _pairs(before: dict[str, JsonObject], after: dict[str, JsonObject]) -> Itera
 def _file_words(old: JsonObject, new: JsonObject, changed: set[str]) -> tuple[str, bool]:
     """What became of a file, and whether it is alarming; `changed` are the facts that did, beside the hash."""
     had, has, moved = _hash(old), _hash(new), "file_url" in changed
-    if had == has:
-        verdict = "hash unchanged" if had else "hash unknown"
-        return ", ".join([*_facts_words(old, new, changed), verdict]), moved and not had
-    if not has:
-        return "hash removed: the file can no longer be verified", True
-    if not had:
+    if had != has:
+        size = " and size" if "size_bytes" in changed else ""
+        if had and has and moved:
+            return f"file replaced: hash{size} changed, and the URL with it", False
+        if had and has:
+            return f"file replaced under the same URL: hash{size} changed", True
+        if had:
+            return "hash removed: the file can no longer be verified", True
         return ("hash added, and the URL changed" if moved else "hash added"), False
-    size = " and size" if "size_bytes" in changed else ""
-    if moved:
-        return f"file replaced: hash{size} changed, and the URL with it", False
-    return f"file replaced under the same URL: hash{size} changed", True
-
-
-def _facts_words(old: JsonObject, new: JsonObject, changed: set[str]) -> Iterator[str]:
-    if "file_url" in changed:
-        hosts = host_of(old.get("file_url")), host_of(new.get("file_url"))
-        yield "URL changed" if hosts[0] == hosts[1] else f"URL host changed from {hosts[0]} to {hosts[1]}"
-    if "file_name" in changed:
-        yield f"file renamed from {old.get('file_name')}"
-    if "size_bytes" in changed:
-        yield f"size changed from {_brief(old.get('size_bytes'))} to {_brief(new.get('size_bytes'))}"
+    hosts = host_of(old.get("file_url")), host_of(new.get("file_url"))
+    sizes = _brief(old.get("size_bytes")), _brief(new.get("size_bytes"))
+    words = {
+        "file_url": "URL changed" if hosts[0] == hosts[1] else f"URL host changed from {hosts[0]} to {hosts[1]}",
+        "file_name": f"file renamed from {old.get('file_name')}",
+        "size_bytes": f"size changed from {sizes[0]} to {sizes[1]}",
+    }
+    told = [words[fact] for fact in words if fact in changed]
+    return ", ".join([*told, "hash unchanged" if had else "hash unknown"]), moved and not had
 
 
 def _files(downloads: JsonValue) -> dict[str, JsonObject]:
-    """The files by name; a name that is there twice, or missing, is told apart by its place."""
+    """The files by name; one whose name is there already, or missing, is told apart by its place."""
     found: dict[str, JsonObject] = {}
     for place, file in enumerate(downloads if isinstance(downloads, list) else []):
         document: JsonObject = file if isinstance(file, dict) else {"": file}
         name = str(document.get("file_name") or f"#{place}")
-        if name in found:
+        while name in found:
             name += f"#{place}"
-        while name in found:  # a file may be called that
-            name += "#"
         found[name] = document
     return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic_core import to_json
@@ -19,19 +19,10 @@ GENESIS = "0" * 64
 """The hash that the first event is chained to."""
 
 
-class Operation(StrEnum):
-    """What happened to a record."""
-
-    CREATE = "create"
-    UPDATE = "update"
-    DELETE = "delete"
-
-
-class Kind(StrEnum):
-    """What an event is about: a model's record, or a document beside them (aliases, licences, ...)."""
-
-    RECORD = "record"
-    DOCUMENT = "document"
+Operation = StrEnum("Operation", "CREATE UPDATE DELETE")
+"""What happened to a record."""
+Kind = StrEnum("Kind", "RECORD DOCUMENT")
+"""What an event is about: a model's record, or a document beside them (aliases, licences, ...)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +51,8 @@ class Event:
 
     def chained_to(self, before: str) -> str:
         """The hash this event must have when `before` is the hash of the one before it."""
-        values = [getattr(self, name) for name in _HASHED]
+        values = [getattr(self, name) for name in self.__slots__ if name != "hash"]
         return hashlib.sha256(before.encode() + to_json(values)).hexdigest()
-
-
-_HASHED = tuple(f.name for f in fields(Event) if f.name != "hash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +85,7 @@ class Replay:
     def apply(self, event: Event) -> None:
         """Take one event into account; they must come in order."""
         key = (event.kind, event.category, event.name)
-        if event.document is None:
-            self.entries.pop(key, None)
-            return
-        held = self.entries.get(key)
-        origin = event.origin if event.origin is not None or held is None else held.origin
-        self.entries[key] = Entry(event.position, event.revision, event.document, origin)
+        held = self.entries.pop(key, None)
+        if event.document is not None:
+            origin = held.origin if held and event.origin is None else event.origin
+            self.entries[key] = Entry(event.position, event.revision, event.document, origin)

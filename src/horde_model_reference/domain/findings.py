@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
@@ -12,7 +12,6 @@ __all__ = ["Finding", "JsonObject", "JsonValue", "Severity", "not_finite"]
 
 JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
-
 
 Severity = StrEnum("Severity", "ERROR WARNING")
 """How bad: an `ERROR` sets the record aside, a `WARNING` keeps it as written."""
@@ -40,12 +39,8 @@ class Finding:
 
 def not_finite(value: JsonValue, path: str = "") -> Iterator[str]:
     """The paths of the numbers that are not finite."""
-    children: Iterable[tuple[object, JsonValue]] = ()
-    if isinstance(value, dict):
-        children = value.items()
-    elif isinstance(value, list):
-        children = enumerate(value)
+    if isinstance(value, dict | list):
+        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from not_finite(child, f"{path}.{key}" if path else str(key))
     elif isinstance(value, float) and not math.isfinite(value):
         yield path
-    for key, child in children:
-        yield from not_finite(child, f"{path}.{key}" if path else str(key))

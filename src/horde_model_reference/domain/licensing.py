@@ -43,22 +43,17 @@ def license_identifiers(expression: str) -> tuple[frozenset[str], frozenset[str]
     Raises `ValueError` where it is no such expression. Operators are upper case, as SPDX demands.
     Example: `"MIT OR GPL-2.0-only WITH GCC-exception-2.0"` gives `({MIT, GPL-2.0-only}, {GCC-exception-2.0})`.
     """
-    tokens = _tokens(expression)
-    depth = [*accumulate((token == "(") - (token == ")") for token in tokens)]
-    if not _WELL_FORMED.fullmatch("".join(_SIGNS.get(token, "n") for token in tokens)) or min(depth) < 0 or depth[-1]:
+    tokens = _TOKEN.findall(expression)
+    shape = "".join(_SIGNS.get(token, "n") for token in tokens)
+    depth = [*accumulate((sign == "(") - (sign == ")") for sign in shape)]
+    whole = "".join(tokens) == "".join(expression.split())
+    if not (whole and _WELL_FORMED.fullmatch(shape)) or min(depth) < 0 or depth[-1]:
         raise ValueError(f"Invalid license expression: {expression}")
     named: tuple[set[str], set[str]] = (set(), set())
     for before, token in pairwise(("", *tokens)):
         if token not in _SIGNS and token not in _NO_CONCLUSION:
             named[before == "WITH"].add(token.removesuffix("+"))
     return frozenset(named[0]), frozenset(named[1])
-
-
-def _tokens(expression: str) -> list[str]:
-    tokens = _TOKEN.findall(expression)
-    if "".join(tokens) != "".join(expression.split()):
-        raise ValueError(f"Invalid license expression: {expression}")
-    return tokens
 
 
 class _Value(BaseModel):
@@ -124,7 +119,7 @@ class LicenseAssignment(_Value):
         if not licenses <= listed <= licenses | exceptions:
             raise ValueError(f"license_ids must be exactly the identifiers in license_expression: {sorted(licenses)}")
         claims = {self.commercial_use, self.redistribution}
-        if "NOASSERTION" in _tokens(self.license_expression) and claims != {PermissionStatus.UNKNOWN}:
+        if "NOASSERTION" in _TOKEN.findall(self.license_expression) and claims != {PermissionStatus.UNKNOWN}:
             raise ValueError("NOASSERTION requires commercial_use and redistribution to be 'unknown'")
         return self
 

@@ -12,11 +12,7 @@ __all__ = ["MAX_NAME_LENGTH", "require_model_name", "require_relative_file", "re
 MAX_NAME_LENGTH = 512
 """Characters in a model name; the longest real one has fewer than 100."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
-_DECEIVING = {
-    "Cc": "a control character",
-    "Cs": "a lone surrogate",
-    "Cf": "an invisible or direction-changing character",
-}
+_DECEIVING = {"Cc": "a control", "Cs": "a lone surrogate", "Cf": "an invisible or direction-changing"}
 _DEVICE = re.compile(r"[A-Za-z]:")
 
 
@@ -56,4 +52,4 @@ def _refuse_deceiving(name: str) -> None:
     for character in name:
         reason = _DECEIVING.get(unicodedata.category(character))
         if reason:
-            raise UnsafeName(name, f"holds {reason}, U+{ord(character):04X}")
+            raise UnsafeName(name, f"holds {reason} character, U+{ord(character):04X}")

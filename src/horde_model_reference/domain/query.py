@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import compress
 from typing import Any, Generic, Self, SupportsIndex, TypeAlias, TypeVar
 
@@ -45,12 +45,13 @@ class ModelQuery(Generic[R]):
 
     def __init__(self, record_type: type[R], records: Records[R]) -> None:
         self._record_type = record_type
-        self._sources: Sequence[str] | None = None
+        # By identity: records are mutable, so they have no hash, and two sources may hold equal ones.
+        self._source_of: Mapping[int, str] = {}
         if isinstance(records, Mapping):
             self._records: Sequence[R] = tuple(records.values())
         else:
             self._records = tuple(record for record, _ in records)
-            self._sources = tuple(source for _, source in records)
+            self._source_of = {id(record): source for record, source in records}
 
     def where(self, *predicates: Predicate | Callable[[R], object], **fields: object) -> Self:
         """Only records for which all of it holds.
@@ -115,11 +116,7 @@ class ModelQuery(Generic[R]):
 
     def to_list_with_source(self) -> list[tuple[R, str]]:
         """(record, source id) pairs, in order."""
-        if self._sources is None:
-            return [(record, HORDE_SOURCE_ID) for record in self.to_list()]
-        # By identity: records are mutable, so they have no hash, and two sources may hold equal ones.
-        source_of = {id(record): source for record, source in zip(self._records, self._sources, strict=True)}
-        return [(record, source_of[id(record)]) for record in self.to_list()]
+        return [(record, self._source_of.get(id(record), HORDE_SOURCE_ID)) for record in self.to_list()]
 
     def names(self) -> list[str]:
         """The names of the records selected, in order."""
@@ -148,8 +145,7 @@ class ModelQuery(Generic[R]):
         """
         path = field.path if isinstance(field, FieldRef) else parse_path(self._record_type, field)
         require_field(self._record_type, path[0])
-        read = reader(path)
-        groups: dict[object, list[R]] = {}
+        read, groups = reader(path), dict[object, list[R]]()
         for record in self.to_list():
             value = read(record)
             try:
@@ -182,13 +178,10 @@ class ModelQuery(Generic[R]):
             return Predicate(lambda records: map(bool, map(judge, records)))
         raise TypeError(f"where() takes predicates, functions of a record and keywords, not {predicate!r}")
 
-    def _tagged(
-        self, tags: Iterable[str | Iterable[str]], test: Callable[[frozenset[str], Sequence[str]], bool]
-    ) -> Self:
+    def _tagged(self, tags: Iterable[str | Iterable[str]], test: Callable[[frozenset[str], Any], bool]) -> Self:
         wanted = frozenset(tag for given in tags for tag in ([given] if isinstance(given, str) else given))
-        return self.where(
-            Predicate(lambda records: [test(wanted, own or ()) for own in map(_TAGS, records)], ("tags",))
-        )
+        judged = Predicate(lambda records: [test(wanted, own or ()) for own in map(_TAGS, records)], ("tags",))
+        return self.where(judged)
 
 
 class _GenerationQuery(ModelQuery[R]):
@@ -246,24 +239,16 @@ _QUERY_CLASSES: dict[type[GenericModelRecord], type[ModelQuery[Any]]] = {
 }
 
 
-@lru_cache(maxsize=256)
-def _query_class(record_type: type[GenericModelRecord]) -> type[ModelQuery[Any]]:
-    return next(_QUERY_CLASSES[cls] for cls in record_type.__mro__ if cls in _QUERY_CLASSES)
+build_image_query = partial(ImageGenerationQuery, ImageGenerationModelRecord)
+"""A query of `image_generation` records."""
+build_text_query = partial(TextModelQuery, TextGenerationModelRecord)
+"""A query of `text_generation` records."""
 
 
 def build_query(records: Records[R], record_type: type[R]) -> ModelQuery[R]:
     """A query of records of any class: an `ImageGenerationQuery` and so on where there is one for the class."""
-    return _query_class(record_type)(record_type, records)
-
-
-def build_image_query(records: Records[ImageGenerationModelRecord]) -> ImageGenerationQuery:
-    """A query of `image_generation` records."""
-    return ImageGenerationQuery(ImageGenerationModelRecord, records)
-
-
-def build_text_query(records: Records[TextGenerationModelRecord]) -> TextModelQuery:
-    """A query of `text_generation` records."""
-    return TextModelQuery(TextGenerationModelRecord, records)
+    nearest = next(_QUERY_CLASSES[cls] for cls in record_type.__mro__ if cls in _QUERY_CLASSES)
+    return nearest(record_type, records)
 
 
 def build_cross_category_query(categories: Mapping[str, Records[GenericModelRecord]]) -> ModelQuery[GenericModelRecord]:

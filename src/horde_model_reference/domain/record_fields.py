@@ -22,8 +22,6 @@ __all__ = ["Path", "column", "column_or_none", "parse_path", "reader", "require_
 
 Path: TypeAlias = tuple[str, ...]
 
-_MISSING = object()
-
 
 @lru_cache(maxsize=4096)
 def require_field(record_type: type[BaseModel], name: str) -> str:
@@ -50,24 +48,19 @@ def parse_path(record_type: type[BaseModel], text: str, operations: Iterable[str
 
 def _has_steps(annotation: object) -> bool:
     """Whether a value of that type may be a dict, a model, or anything."""
-    if annotation in (Any, object) or isinstance(annotation, TypeVar):
-        return True
-    if get_origin(annotation) in (list, tuple, set, frozenset):
-        return False
     own = get_origin(annotation) or annotation
-    own_has = isinstance(own, type) and issubclass(own, BaseModel | Mapping)
-    return own_has or any(map(_has_steps, get_args(annotation)))
+    if own in (list, tuple, set, frozenset):
+        return False
+    if own in (Any, object) or isinstance(own, TypeVar):
+        return True
+    return (isinstance(own, type) and issubclass(own, BaseModel | Mapping)) or any(
+        map(_has_steps, get_args(annotation))
+    )
 
 
-@lru_cache(maxsize=1024)
-def reader(path: Path) -> Callable[[Any], Any]:
+def reader(path: Path, *, strict: bool = True) -> Callable[[Any], Any]:
     """What reads `path` off a record."""
-    return attrgetter(path[0]) if len(path) == 1 else partial(_walk, path=path)
-
-
-def column_or_none(records: Iterable[object], path: Path) -> Iterable[object]:
-    """As `column`, with None where a path ends early."""
-    return map(partial(_walk, path=path, strict=False), records)
+    return attrgetter(path[0]) if len(path) == 1 else partial(_walk, path, strict)
 
 
 def column(records: Iterable[object], path: Path) -> Iterable[object]:
@@ -75,24 +68,23 @@ def column(records: Iterable[object], path: Path) -> Iterable[object]:
     return map(getattr, records, repeat(path[0])) if len(path) == 1 else map(reader(path), records)
 
 
-def _walk(record: object, path: Path, *, strict: bool = True) -> object:
+def column_or_none(records: Iterable[object], path: Path) -> Iterable[object]:
+    """As `column`, with None where a path ends early."""
+    return map(reader(path, strict=False), records)
+
+
+def _walk(path: Path, strict: bool, record: object) -> object:
     value: object = getattr(record, path[0])
     for depth, step in enumerate(path[1:], 1):
-        found = _below(value, step)
-        if found is _MISSING:
-            if not strict:
-                return None
-            reached = "__".join(path[:depth])
-            reason = f"{reached} is {'None' if value is None else f'a {type(value).__name__}'} and has no {step!r}"
+        # Only data: a path may come from a command line, and must not reach methods or private attributes.
+        if isinstance(value, BaseModel) and (step in type(value).model_fields or step in (value.model_extra or ())):
+            value = getattr(value, step)
+        elif isinstance(value, Mapping) and step in value:
+            value = value[step]
+        elif strict:
+            reached, what = "__".join(path[:depth]), "None" if value is None else f"a {type(value).__name__}"
+            reason = f"{reached} is {what} and has no {step!r}"
             raise MalformedInput(reason, record=str(getattr(record, "name", "")), field="__".join(path))
-        value = found
+        else:
+            return None
     return value
-
-
-def _below(value: object, step: str) -> object:
-    if isinstance(value, Mapping):
-        return value.get(step, _MISSING)
-    # Only data: a path may come from a command line, and must not reach methods or private attributes.
-    if isinstance(value, BaseModel) and (step in type(value).model_fields or step in (value.model_extra or ())):
-        return getattr(value, step)
-    return _MISSING

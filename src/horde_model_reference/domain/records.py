@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Self, TypeAlias, Unpack
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from horde_model_reference.domain import categories, record_parts, vocabulary
 from horde_model_reference.domain.categories import MODEL_REFERENCE_CATEGORY, Category, ModelClassification
@@ -34,9 +34,8 @@ __all__ += ["ClipModelRecord", "CodeformerModelRecord", "ControlNetAnnotatorMode
 __all__ += ["DownloadRecord", "EsrganModelRecord", "FineTuneSeriesInfo", "GenericModelRecord"]
 __all__ += ["GenericModelRecordConfig", "GenericModelRecordMetadata", "GfpganModelRecord", "ImageGenerationModelRecord"]
 __all__ += ["LoraModelRecord", "MiscellaneousModelRecord", "SafetyCheckerModelRecord", "TextGenerationModelRecord"]
-__all__ += ["TextModelGroupNameSchema", "TextualInversionModelRecord", "VideoGenerationModelRecord"]
-__all__ += ["get_default_config", "get_record_type_for_category", "normalize_scheduler_requirements"]
-__all__ += ["register_record_type"]
+__all__ += ["TextualInversionModelRecord", "VideoGenerationModelRecord", "get_default_config"]
+__all__ += ["get_record_type_for_category", "normalize_scheduler_requirements", "register_record_type"]
 
 _C = MODEL_REFERENCE_CATEGORY
 
@@ -48,9 +47,9 @@ def normalize_scheduler_requirements(requirements: object) -> object:
     """Requirements in today's form: a true or false `karras` becomes a scheduler, unless `schedulers` are given."""
     if not isinstance(requirements, dict) or "karras" not in requirements:
         return requirements
-    kept: dict[str, JsonValue] = {key: value for key, value in requirements.items() if key != "karras"}
-    if isinstance(requirements["karras"], bool):
-        kept.setdefault("schedulers", ["karras" if requirements["karras"] else "normal"])
+    kept: dict[str, JsonValue] = dict(requirements)
+    if isinstance(karras := kept.pop("karras"), bool):
+        kept.setdefault("schedulers", ["karras" if karras else "normal"])
     return kept
 
 
@@ -276,19 +275,6 @@ class LoraModelRecord(_PatchModelRecord, category=_C.lora):
 
 class TextualInversionModelRecord(_PatchModelRecord, category=_C.ti):
     """A learnt word for an image model; the engine keeps these records, and subclasses this."""
-
-
-class TextModelGroupNameSchema(BaseModel):
-    """How the names of a group of text models are put together, for composing and checking them."""
-
-    model_config = ConfigDict(extra="forbid", defer_build=True)
-
-    separator: str = "-"
-    part_order: list[str] = Field(default_factory=lambda: ["base", "size", "variant", "version", "quant"])
-    author_included: bool = True
-    common_author: str | None = None
-    template: str | None = None
-    extra_parts: list[str] = Field(default_factory=list)
 
 
 def get_record_type_for_category(category: str) -> type[GenericModelRecord]:

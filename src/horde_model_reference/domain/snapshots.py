@@ -52,8 +52,9 @@ class Snapshot:
     counts none (files, GitHub); `mark` tells the history that led there from another (PRIMARY restored from a backup).
     `source` names where it was read. `tag` is what that source calls this version (an HTTP entity tag, the date of a
     file), where that is not the tag of the content. `checked` is the Unix time at which it was last known to be current
-    there, 0 for just now. `instead` says what was wrong with the sources that should have been read, where this is a
-    substitute; `retry_after` is in how many seconds to ask them again.
+    there, 0 for just now; `older` is how many seconds before that the source itself had last known, where it is no
+    PRIMARY. `instead` says what was wrong with the sources that should have been read, where this is a substitute;
+    `retry_after` is in how many seconds to ask them again.
     """
 
     category: Category
@@ -63,6 +64,7 @@ class Snapshot:
     tag: str | None = field(default=None, compare=False)
     mark: str | None = field(default=None, compare=False)
     checked: float = field(default=0.0, compare=False)
+    older: float = field(default=0.0, compare=False)
     instead: str = field(default="", compare=False)
     retry_after: float | None = field(default=None, compare=False)
     delta: Delta | None = field(default=None, compare=False, repr=False)
@@ -70,4 +72,6 @@ class Snapshot:
     def still_current(self, revision: int | None, mark: str | None = None) -> Snapshot:
         """The same records, known to be current just now at `revision`, of the history known by `mark`."""
         mark = self.mark if revision == self.revision and mark is None else mark
-        return replace(self, revision=revision, mark=mark, checked=0.0, instead="", retry_after=None, delta=None)
+        return replace(
+            self, revision=revision, mark=mark, checked=0.0, older=0.0, instead="", retry_after=None, delta=None
+        )

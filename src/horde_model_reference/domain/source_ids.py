@@ -7,13 +7,11 @@ The reference itself is the source `horde`; everything else comes from providers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import TypeAlias
 
 from horde_model_reference.errors import UnknownSource
 
-__all__ = ["ANY_SOURCE", "HORDE_SOURCE_ID", "RESERVED_SOURCE_IDS", "SourceOutcome", "SourceSelector"]
-__all__ += ["normalize_source_selector"]
+__all__ = ["ANY_SOURCE", "HORDE_SOURCE_ID", "RESERVED_SOURCE_IDS", "SourceSelector", "normalize_source_selector"]
 
 HORDE_SOURCE_ID = "horde"
 ANY_SOURCE = "any"
@@ -21,8 +19,6 @@ RESERVED_SOURCE_IDS: frozenset[str] = frozenset({ANY_SOURCE, HORDE_SOURCE_ID})
 
 SourceSelector: TypeAlias = str | Sequence[str]
 """One source id, several in order of precedence, or `any`."""
-SourceOutcome = StrEnum("SourceOutcome", "ok empty error")
-"""What a source last answered for a category."""
 
 
 def normalize_source_selector(selector: SourceSelector, registered: Sequence[str] = ()) -> tuple[str, ...]:

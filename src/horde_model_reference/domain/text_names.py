@@ -2,7 +2,7 @@
 
 Names are not regular, so the parser takes pieces out of the name one kind after the other (README §6 of the contract);
 what is left is the base name. Each kind is a row of `_STEPS`: patterns in order of preference, of which the first one
-that is found anywhere wins.
+that is found anywhere wins. The reference lists a model once, by its own name; workers announce it under three.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from horde_model_reference.domain.names import MAX_NAME_LENGTH
+from horde_model_reference.domain.vocabulary import TEXT_BACKENDS
 
-__all__ = ["BACKEND_PREFIXES", "ExtraPart", "ExtraPartType", "ParsedTextName", "parse_text_model_name"]
+__all__ = ["BACKEND_PREFIXES", "TEXT_LEGACY_BACKEND_PREFIXES", "ExtraPart", "ExtraPartType", "ParsedTextName"]
+__all__ += ["get_model_name_variants", "has_legacy_text_backend_prefix", "parse_text_model_name"]
 __all__ += ["strip_backend_prefix", "text_model_group"]
 
-BACKEND_PREFIXES = ("aphrodite/", "koboldcpp/")
+TEXT_LEGACY_BACKEND_PREFIXES = {backend: f"{backend}/" for backend in TEXT_BACKENDS}
 """What workers put before the name of a model to say which program runs it."""
+BACKEND_PREFIXES = tuple(TEXT_LEGACY_BACKEND_PREFIXES.values())
 
-
-class ExtraPartType(StrEnum):
-    """What a piece of a name that has no field of its own seems to be."""
-
-    DATE = "DATE"
-    DESCRIPTOR = "DESCRIPTOR"
-    LEADING_VERSION = "LEADING_VERSION"
-    UNKNOWN = "UNKNOWN"
+ExtraPartType = StrEnum(
+    "ExtraPartType",
+    {"DATE": "DATE", "DESCRIPTOR": "DESCRIPTOR", "LEADING_VERSION": "LEADING_VERSION", "UNKNOWN": "UNKNOWN"},
+)
+"""What a piece of a name that has no field of its own seems to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +55,23 @@ class ParsedTextName:
     extras: tuple[ExtraPart, ...] = ()
 
 
-def _any_case(*patterns: str) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(pattern, re.IGNORECASE | re.ASCII) for pattern in patterns)
+def _any_case(*patterns: str, edges: tuple[str, str] = ("", "")) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(f"{edges[0]}(?:{each}){edges[1]}", re.IGNORECASE | re.ASCII) for each in patterns)
 
 
-_ALONE, _END = r"(?<![a-z\d])", r"(?![a-z\d])"
-_LEADING_VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?(?=[-_])", re.ASCII)
+_ALONE, _WORD = (r"(?<![a-z\d])", r"(?![a-z\d])"), (r"\b", r"\b")
 _STEPS: dict[str, tuple[re.Pattern[str], ...]] = {
+    "LEADING_VERSION": _any_case(r"\A\d+\.\d+(?:\.\d+)?(?=[-_])"),
     "size": _any_case(r"(?<![a-z])\d+(?:\.\d+)?[bmk]\d*(?![a-z])", r"\d+x\d+(?:\.\d+)?[bmk](?![a-z])"),
-    "version": _any_case(rf"{_ALONE}v\d+(?:\.\d+)+{_END}", rf"{_ALONE}v\d+(?![a-z\d.])"),
+    "version": _any_case(r"v\d+(?:\.\d+)+", r"v\d+(?!\.)", edges=_ALONE),
     "quant": _any_case(
-        r"\bq[2-8]_k(?:_[smlh])?\b",
-        r"\bq[2-8]_[01]\b",
-        r"\bq[2-8]\b",
-        r"\b(?:gguf|ggml|gptq|awq|exl2)\b",
-        r"\b(?:fp16|fp32|int8|int4)\b",
+        "q[2-8]_k(?:_[smlh])?", "q[2-8]_[01]", "q[2-8]", "gguf|ggml|gptq|awq|exl2", "fp16|fp32|int8|int4", edges=_WORD
     ),
     "variant": _any_case(
-        r"\b(?:instruct|chat|code|base|uncensored|finetune|ft)\b",
-        r"\b(?:thinking|reasoning)\b",
-        r"\b(?:turbo|preview|latest)\b",
+        "instruct|chat|code|base|uncensored|finetune|ft", "thinking|reasoning", "turbo|preview|latest", edges=_WORD
     ),
-    "date": _any_case(*(_ALONE + date + _END for date in (r"\d{2}-\d{4}", r"\d{4}-\d{2}", r"\d{4}"))),
+    "DATE": _any_case(r"\d{2}-\d{4}", r"\d{4}-\d{2}", r"\d{4}", edges=_ALONE),
 }
-_UPPER_CASED = ("size", "quant")
 
 
 def parse_text_model_name(name: str) -> ParsedTextName:
@@ -89,20 +82,17 @@ def parse_text_model_name(name: str) -> ParsedTextName:
     """
     if len(name) > MAX_NAME_LENGTH:  # the patterns take the square of its length
         return ParsedTextName(name, name)
-    rest, extras = name, []
-    if leading := _LEADING_VERSION.match(rest):
-        rest = rest[leading.end() :]
-        extras.append(ExtraPart(leading[0], 0, ExtraPartType.LEADING_VERSION))
-    found: dict[str, str | None] = {}
+    rest, found, extras = name, dict[str, str](), []
     for kind, patterns in _STEPS.items():
         match = next((match for pattern in patterns if (match := pattern.search(rest))), None)
-        found[kind] = match and (match[0].upper() if kind in _UPPER_CASED else match[0])
-        if match:
-            rest = rest[: match.start()] + rest[match.end() :]
-            if kind == "date":
-                separators = re.findall("[-_. ]", name[: match.start()])
-                extras.append(ExtraPart(match[0], len(separators), ExtraPartType.DATE))
-    del found["date"]
+        if match is None:
+            continue
+        rest = rest[: match.start()] + rest[match.end() :]
+        if kind in ExtraPartType.__members__:
+            separators = re.findall("[-_. ]", name[: match.start()])
+            extras.append(ExtraPart(match[0], len(separators), ExtraPartType(kind)))
+        else:
+            found[kind] = match[0].upper() if kind in ("size", "quant") else match[0]
     base = re.sub(r"([-_ .])\1+", r"\1", rest).strip("-_ .")
     return ParsedTextName(name, base or name, extras=tuple(extras), **found)
 
@@ -113,6 +103,17 @@ def text_model_group(name: str) -> str:
     return parse_text_model_name(bare.partition("/")[2] or bare).base_name
 
 
+def has_legacy_text_backend_prefix(name: str) -> bool:
+    """Whether the name is one by which a backend announces a model; letter case counts."""
+    return name.startswith(BACKEND_PREFIXES)
+
+
+def get_model_name_variants(canonical_name: str) -> list[str]:
+    """The model's own name and each backend's: `a/m` gives `["a/m", "aphrodite/a/m", "koboldcpp/m"]`."""
+    without_author = canonical_name.partition("/")[2] or canonical_name
+    return [canonical_name, f"aphrodite/{canonical_name}", f"koboldcpp/{without_author}"]
+
+
 def strip_backend_prefix(name: str) -> str:
     """`name` without one leading `aphrodite/` or `koboldcpp/`, in exactly this case."""
-    return name.partition("/")[2] if name.startswith(BACKEND_PREFIXES) else name
+    return name.partition("/")[2] if has_legacy_text_backend_prefix(name) else name

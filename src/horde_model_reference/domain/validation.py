@@ -13,24 +13,24 @@ from pydantic_core import ErrorDetails, PydanticSerializationError, from_json, t
 
 from horde_model_reference.bulk import bulk
 from horde_model_reference.domain import licensing, record_parts
-from horde_model_reference.domain.categories import MODEL_DOMAIN, MODEL_PURPOSE, Category, ModelClassification
+from horde_model_reference.domain.categories import MODEL_DOMAIN, MODEL_PURPOSE, Category
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity, not_finite
 from horde_model_reference.domain.names import require_relative_file
 from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
-from horde_model_reference.domain.sharing import Sharing, share
 from horde_model_reference.domain.vocabulary import MODEL_DOMAINS, MODEL_PURPOSES
 from horde_model_reference.errors import MalformedInput, UnsafeName
 
-__all__ = ["Records", "as_read", "findings_of", "unknown_value_findings", "validate_record", "validate_records"]
+__all__ = ["Records", "as_read", "unknown_value_findings", "validate_record", "validate_records"]
 
 Records: TypeAlias = dict[str, GenericModelRecord]
 """The records of a category by name. The key names the record, whatever its field `name` says."""
-RecordType: TypeAlias = type[GenericModelRecord]
 Judged: TypeAlias = tuple[GenericModelRecord | None, list[Finding]]
 """One record, or none and the reasons."""
 _MANY = 5_000
 """From so many records on memory matters more than a fifth of the time."""
 _CLASSIFICATION = "model_classification"
+_OPEN = {"domain": (MODEL_DOMAINS, MODEL_DOMAIN.image), "purpose": (MODEL_PURPOSES, MODEL_PURPOSE.miscellaneous)}
+"""The words of a classification, with a known one to stand in for one that is not."""
 _BOM = b"\xef\xbb\xbf"
 _NOT_FINITE = (b"NaN", b"Infinity")
 _MAY_ESCAPE = re.compile(
@@ -52,19 +52,28 @@ def validate_records(category: Category, body: bytes) -> tuple[Records, list[Fin
     An unknown category, field, baseline, style, domain or purpose is never wrong; a file name that would leave its
     folder is. Raises `MalformedInput` where the document itself cannot be read: it is no JSON, or no object.
     """
-    record_type = get_record_type_for_category(category)
     with bulk():
-        records, findings = _read_all(record_type, body.removeprefix(_BOM))
+        records, findings = _read_all(category, body.removeprefix(_BOM))
         if _MAY_ESCAPE.search(body):
             findings += [finding for name in list(records) for finding in _set_aside_escaping(records, name)]
         if len(records) >= _MANY:
-            share(part for record in records.values() for part in _parts(record))
+            record_parts.share(part for record in records.values() for part in _parts(record))
     return records, findings
 
 
 def validate_record(category: Category, name: str, document: JsonValue) -> Judged:
     """The same for one record: it, or None and the reasons, one for each field that is wrong."""
-    return _read(get_record_type_for_category(category), name, document)
+    if wrong := [_error("a number must be finite", name, path) for path in not_finite(document)]:
+        return None, wrong
+    record_type = get_record_type_for_category(category)
+    try:
+        # As JSON, because pydantic reads JSON and Python values by different rules (an enum member, a date).
+        return record_type.model_validate_json(to_json(document)), []
+    except PydanticSerializationError as error:
+        return None, [_error(f"cannot be written as JSON: {error}", name)]
+    except ValidationError as error:
+        kept = _newly_classified(record_type, document, error)
+        return kept, [] if kept else _findings(name, document, error)
 
 
 def as_read(record: GenericModelRecord, document: JsonValue) -> JsonValue:
@@ -73,8 +82,7 @@ def as_read(record: GenericModelRecord, document: JsonValue) -> JsonValue:
     So what is stored means the same to readers that do not go through the record class.
     """
     read = record.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
-    fields = type(record).model_fields
-    names = {key: fields[key].alias or key for key in document if key in fields} if isinstance(document, dict) else {}
+    names = {key: field.alias or key for key, field in type(record).model_fields.items()}
     named = {names.get(key, key): value for key, value in document.items()} if isinstance(document, dict) else document
     return _of_the_same_kinds(named, read)
 
@@ -87,7 +95,7 @@ def _of_the_same_kinds(value: JsonValue, read: JsonValue) -> JsonValue:
     return value if type(value) is type(read) or None in (value, read) else read
 
 
-def findings_of(name: str, document: JsonValue, error: ValidationError) -> list[Finding]:
+def _findings(name: str, document: JsonValue, error: ValidationError) -> list[Finding]:
     """What pydantic says about one record, one finding a field; what the members of a union say is joined."""
     reasons: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
@@ -104,22 +112,22 @@ def unknown_value_findings(records: Records) -> Iterator[Finding]:
 
 
 @lru_cache(maxsize=256)
-def _adapter(record_type: RecordType) -> TypeAdapter[Records]:
+def _adapter(record_type: type[GenericModelRecord]) -> TypeAdapter[Records]:
     with _building:  # the classes are built when they are first needed, and one thread shall do it
         for part in _PARTS:  # built on its own, a part is built once; otherwise once more for each record class
             part.model_rebuild()
         return cast("TypeAdapter[Records]", TypeAdapter(dict[str, record_type]))  # type: ignore[valid-type]  # known at run time
 
 
-def _read_all(record_type: RecordType, data: bytes) -> tuple[Records, list[Finding]]:
+def _read_all(category: Category, data: bytes) -> tuple[Records, list[Finding]]:
     if not any(word in data for word in _NOT_FINITE):
         try:
-            return _adapter(record_type).validate_json(data), []
+            return _adapter(get_record_type_for_category(category)).validate_json(data), []
         except ValidationError:
             pass  # one pass cannot tell the good from the bad
-    results = [(name, *_read(record_type, name, value)) for name, value in _document(data).items()]
-    records = {name: record for name, record, _ in results if record is not None}
-    return records, [finding for _, _, findings in results for finding in findings]
+    results = {name: validate_record(category, name, value) for name, value in _document(data).items()}
+    records = {name: record for name, (record, _) in results.items() if record is not None}
+    return records, [finding for _, findings in results.values() for finding in findings]
 
 
 def _set_aside_escaping(records: Records, name: str) -> Iterator[Finding]:
@@ -131,7 +139,7 @@ def _set_aside_escaping(records: Records, name: str) -> Iterator[Finding]:
             yield _error(str(error), name, f"config.download.{index}.file_name")
 
 
-def _parts(record: GenericModelRecord) -> tuple[Sharing, ...]:
+def _parts(record: GenericModelRecord) -> tuple[record_parts.Sharing, ...]:
     return (record, record.metadata, record.model_classification, record.config, *record.config.download)
 
 
@@ -145,38 +153,21 @@ def _document(data: bytes) -> JsonObject:
     return document
 
 
-def _read(record_type: RecordType, name: str, document: JsonValue) -> Judged:
-    if wrong := [_error("a number must be finite", name, path) for path in not_finite(document)]:
-        return None, wrong
-    try:
-        # As JSON, because pydantic reads JSON and Python values by different rules (an enum member, a date).
-        return record_type.model_validate_json(to_json(document)), []
-    except PydanticSerializationError as error:
-        return None, [_error(f"cannot be written as JSON: {error}", name)]
-    except ValidationError as error:
-        kept = _newly_classified(record_type, document, error)
-        return kept, [] if kept else findings_of(name, document, error)
-
-
 def _newly_classified(
-    record_type: RecordType, document: JsonValue, error: ValidationError
+    record_type: type[GenericModelRecord], document: JsonValue, error: ValidationError
 ) -> GenericModelRecord | None:
     """The record, if all that is wrong is a domain or purpose that a later version has added; kept as plain text."""
-    only = all(detail["type"] == "enum" and detail["loc"][0] == _CLASSIFICATION for detail in error.errors())
-    given = document.get(_CLASSIFICATION) if only and isinstance(document, dict) else None
-    if not isinstance(document, dict) or not isinstance(given, dict):
+    wrong = error.errors()
+    if not all(e["type"] == "enum" and e["loc"][0] == _CLASSIFICATION and isinstance(e["input"], str) for e in wrong):
         return None
-    domain, purpose = given["domain"], given["purpose"]
-    if not (isinstance(domain, str) and isinstance(purpose, str)):
-        return None
-    readable = {"domain": MODEL_DOMAIN.image, "purpose": MODEL_PURPOSE.miscellaneous}
-    record = record_type.model_validate_json(to_json({**document, _CLASSIFICATION: readable}))
-    record.model_classification = ModelClassification.model_construct(
-        domain=MODEL_DOMAIN.__members__.get(domain, domain), purpose=MODEL_PURPOSE.__members__.get(purpose, purpose)
-    )
-    for vocabulary, value in ((MODEL_DOMAINS, domain), (MODEL_PURPOSES, purpose)):
-        if value not in vocabulary:
-            vocabulary.note_unknown(value, record.name)
+    new = {str(each["loc"][1]): each["input"] for each in wrong}
+    fields = cast("dict[str, JsonObject]", document)  # else something else were wrong
+    readable = fields[_CLASSIFICATION] | {name: _OPEN[name][1] for name in new}
+    record = record_type.model_validate_json(to_json({**fields, _CLASSIFICATION: readable}))
+    for name, word in new.items():
+        setattr(record.model_classification, name, word)
+        if word not in _OPEN[name][0]:
+            _OPEN[name][0].note_unknown(word, record.name)
     return record
 
 

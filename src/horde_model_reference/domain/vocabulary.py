@@ -30,7 +30,6 @@ _log = logger("vocabulary")
 _MOST_REPORTED = 10_000
 _LONGEST_REPORTED = 200
 
-
 KNOWN_IMAGE_GENERATION_BASELINE = StrEnum(
     "KNOWN_IMAGE_GENERATION_BASELINE",
     "infer stable_diffusion_1 stable_diffusion_2_768 stable_diffusion_2_512 stable_diffusion_xl stable_cascade "
@@ -136,27 +135,20 @@ KNOWN_TAGS = Vocabulary(
 )
 """Tags that user interfaces offer; a record may carry any other."""
 
-is_known_controlnet_style = CONTROLNET_STYLES.__contains__
 is_known_image_baseline = IMAGE_BASELINES.__contains__
-is_known_image_scheduler = IMAGE_SCHEDULERS.__contains__
-is_known_model_domain = MODEL_DOMAINS.__contains__
-is_known_model_purpose = MODEL_PURPOSES.__contains__
-is_known_model_style = MODEL_STYLES.__contains__
-is_known_tag = KNOWN_TAGS.__contains__
-is_known_text_backend = KNOWN_TEXT_BACKENDS.__contains__
+is_known_controlnet_style, register_controlnet_style = CONTROLNET_STYLES.__contains__, CONTROLNET_STYLES.register
+is_known_image_scheduler, register_image_scheduler = IMAGE_SCHEDULERS.__contains__, IMAGE_SCHEDULERS.register
+is_known_model_domain, register_model_domain = MODEL_DOMAINS.__contains__, MODEL_DOMAINS.register
+is_known_model_purpose, register_model_purpose = MODEL_PURPOSES.__contains__, MODEL_PURPOSES.register
+is_known_model_style, register_model_style = MODEL_STYLES.__contains__, MODEL_STYLES.register
+is_known_tag, register_tag = KNOWN_TAGS.__contains__, KNOWN_TAGS.register
+is_known_text_backend, register_text_backend = KNOWN_TEXT_BACKENDS.__contains__, KNOWN_TEXT_BACKENDS.register
 get_all_registered_baselines = _DESCRIPTORS.copy
 """Every baseline known now by canonical name, built in or registered, in order; a copy."""
 get_baseline_descriptor = _DESCRIPTORS.__getitem__
 """The row of the baseline of that canonical name. Raises `KeyError`."""
 get_baseline_native_resolution = _RESOLUTIONS.__getitem__
 """The native resolution in pixels. Raises `KeyError` for `infer`, and for a name that is not a canonical one."""
-register_controlnet_style = CONTROLNET_STYLES.register
-register_image_scheduler = IMAGE_SCHEDULERS.register
-register_model_domain = MODEL_DOMAINS.register
-register_model_purpose = MODEL_PURPOSES.register
-register_model_style = MODEL_STYLES.register
-register_tag = KNOWN_TAGS.register
-register_text_backend = KNOWN_TEXT_BACKENDS.register
 
 
 def register_image_baseline(baseline: str, descriptor: BaselineDescriptor, *, replace: bool = False) -> None:

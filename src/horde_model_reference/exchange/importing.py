@@ -1,28 +1,225 @@
-"""Taking records into the store: one unit of work, which changes nothing when it is repeated."""
+"""Taking records in: what a folder or bundle holds is read and converted first, then put into the store at once.
+
+Recognised are a bundle file, a folder of v2 files, a folder of legacy files (flat, or `image/` and `text/` as in the
+two repositories), and a data root of the peer as it lies on disk: v2 files, their legacy originals under `legacy/`, and
+what it noted under `meta/` and `audit/`. Which format a file is in is read from its content, never guessed from its
+name. An import is one unit of work, which changes nothing when it is repeated.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import copyfile
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from horde_model_reference.domain.categories import Category
+from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
 from horde_model_reference.domain.events import Event, Kind, Operation
-from horde_model_reference.domain.findings import Finding, Severity
-from horde_model_reference.errors import WriteConflict
-from horde_model_reference.exchange.incoming import Incoming, read_folder
-from horde_model_reference.stores.base import Store
+from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
+from horde_model_reference.domain.names import require_model_name
+from horde_model_reference.domain.validation import as_read, unknown_value_findings, validate_records
+from horde_model_reference.errors import MalformedInput, UnsafeName, WriteConflict
+from horde_model_reference.files import read_bounded
+from horde_model_reference.formats.json_codec import decode, decode_object, encode
+from horde_model_reference.formats.legacy import legacy_format, read_entries
 
-__all__ = ["PEER_FILES", "ImportReport", "Progress", "import_records", "take_over"]
+if TYPE_CHECKING:
+    from horde_model_reference.stores.sql import SqlStore
 
+__all__ = ["BUNDLE_FORMAT", "BUNDLE_VERSION", "PEER_FILES", "FormatChoice", "ImportReport", "Incoming"]
+__all__ += ["IncomingRecord", "import_records", "read_folder", "read_path", "take_over"]
+
+BUNDLE_FORMAT = "horde_model_reference/bundle"
+"""What a bundle says it is."""
+BUNDLE_VERSION = 1
 PEER_FILES = "peer_file"
 """The category of the side documents that keep what a taken-over data root noted beside its records."""
 
-Progress: TypeAlias = Callable[[Category, int], None]
+FormatChoice: TypeAlias = Literal["auto", "v2", "legacy", "legacy_first"]
+"""`legacy_first`: the legacy file of a category where there is one, else what is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingRecord:
+    """One record to take in: its document and, where it was converted, the legacy entry it came from, both as JSON."""
+
+    name: str
+    document: str
+    origin: str | None = None
+
+
+@dataclass
+class Incoming:
+    """What was read: records by category in their order, the files they came from, and what was wrong.
+
+    `unknown` are values that this version does not know, for which no record is set aside. `notes` are files of a data
+    root that are no records (metadata, audit), by their path under it, as JSON.
+    """
+
+    records: dict[Category, list[IncomingRecord]] = field(default_factory=dict)
+    files: dict[Category, Path] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    unknown: list[Finding] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """How many records were read well enough to be taken in."""
+        return sum(map(len, self.records.values()))
+
+    def set_aside(self, category: Category) -> set[str]:
+        """The names of records in the category's file that could not be read; empty for one that nobody can name."""
+        file = str(self.files.get(category, ""))
+        return {f.record for f in self.findings if f.file == file and f.severity is Severity.ERROR}
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[None]:
+        """In this block, what is wrong with the whole file is a finding."""
+        try:
+            yield
+        except MalformedInput as error:
+            self.findings.append(Finding(Severity.ERROR, error.reason, error.record, error.field, str(path)))
+        except OSError as error:
+            self.findings.append(Finding(Severity.ERROR, error.strerror or str(error), file=str(path)))
+
+    def entries(self, path: Path) -> dict[str, JsonObject]:
+        """The entries of a file, as written; one that cannot be read is a finding."""
+        entries, findings = read_entries(read_bounded(path), suffix=path.suffix[1:], where=str(path))
+        self.findings += [finding.at(str(path)) for finding in findings]
+        return entries
+
+    def take_file(self, category: Category, path: Path, choice: FormatChoice, origins: JsonObject) -> None:
+        """Take a file of either format: which one it is in shows in its entries, where `choice` does not say."""
+        entries = self.entries(path)
+        if path.suffix == ".csv" or choice == "legacy" or (choice == "auto" and any(map(_is_legacy, entries.values()))):
+            self.take_legacy(category, path, entries)
+        else:
+            self.take(category, path, dict(entries), origins)
+
+    def take_legacy(self, category: Category, path: Path, entries: dict[str, JsonObject]) -> None:
+        """Convert legacy entries and take them, each with the entry it came from."""
+        documents: JsonObject = {}
+        for name, entry in entries.items():
+            document, findings = legacy_format(category).to_v2(category, name, entry)
+            self.findings += [finding.at(str(path)) for finding in findings]
+            if document is not None:
+                documents[name] = document
+        self.take(category, path, documents, dict(entries))
+
+    def take(self, category: Category, path: Path, documents: JsonObject, origins: JsonObject) -> None:
+        """Take the documents that are valid records under usable names; say what is wrong with the others."""
+        descriptor = get_all_registered_categories().get(category)
+        if descriptor is None or descriptor.managed_elsewhere:
+            why = "managed by another program" if descriptor else "no category that is known here"
+            self.findings.append(Finding(Severity.ERROR, f"{category} is {why}, so it is not taken in", file=str(path)))
+            return
+        records, findings = validate_records(category, encode(documents, where=str(path)))
+        for name in records:
+            if not isinstance(origins.get(name), dict | None):
+                findings.append(Finding(Severity.ERROR, "must be an object", name, "origin"))
+            try:
+                require_model_name(name)
+            except UnsafeName as error:
+                findings.append(Finding(Severity.ERROR, error.reason, name))
+        bad = {finding.record for finding in findings if finding.severity is Severity.ERROR}
+        self.files.setdefault(category, path)
+        self.findings += [finding.at(str(path)) for finding in findings]
+        good = {name: record for name, record in records.items() if name not in bad}
+        self.unknown += [finding.at(str(path)) for finding in unknown_value_findings(good)]
+        self.records.setdefault(category, []).extend(
+            IncomingRecord(name, encode(as_read(record, documents[name])).decode(), _text(origins.get(name)))
+            for name, record in good.items()
+        )
+
+
+def read_path(path: Path, *, choice: FormatChoice = "auto") -> Incoming:
+    """Read a bundle, one file of a category, or a folder. Raises `MalformedInput` where nothing of ours is in it."""
+    if path.is_dir():
+        incoming = read_folder(path, choice=choice)
+    elif path.is_file():
+        incoming, kinds = Incoming(), get_all_registered_categories()
+        names = {name: c for c, kind in kinds.items() for name in (kind.v2_filename(c), kind.legacy_filename(c))}
+        with incoming.reading(path):
+            if path.name in names:
+                incoming.take_file(names[path.name], path, choice, {})
+            else:
+                _take_bundle(incoming, path)
+    else:
+        raise MalformedInput("there is no such file or folder", where=str(path))
+    if not incoming.files and not incoming.findings:
+        expected = "a bundle, v2 files such as stable_diffusion.json, or legacy files such as models.csv"
+        raise MalformedInput(f"holds nothing of the reference; expected {expected}", where=str(path))
+    return incoming
+
+
+def read_folder(root: Path, *, choice: FormatChoice = "auto") -> Incoming:
+    """All categories that have a file in the folder; a file that cannot be read is a finding, the others are read."""
+    incoming = Incoming()
+    for category, descriptor in get_all_registered_categories().items():
+        if not descriptor.managed_elsewhere:
+            _read_category(incoming, root, category, choice)
+    for path in sorted([*root.glob("meta/**/*.json"), *root.glob("audit/**/*.jsonl")]):
+        with incoming.reading(path):
+            data = read_bounded(path)
+            lines = [line for line in data.splitlines() if line.strip()] if path.suffix == ".jsonl" else [data]
+            incoming.notes[path.relative_to(root).as_posix()] = encode([decode(line) for line in lines]).decode()
+    return incoming
+
+
+def _read_category(incoming: Incoming, root: Path, category: Category, choice: FormatChoice) -> None:
+    descriptor = get_category_descriptor(category)
+    current, legacy = root / descriptor.v2_filename(category), None
+    if choice != "v2" and descriptor.has_legacy_format:
+        folders = ("legacy", descriptor.github_source or ".", ".")
+        legacy = next(filter(_is_there, (root / each / descriptor.legacy_filename(category) for each in folders)), None)
+    if choice == "legacy_first":
+        choice = "auto" if legacy in (None, current) else "legacy"
+    if choice != "legacy" and _is_there(current):
+        origins: dict[str, JsonObject] = {}
+        if legacy is not None and legacy != current:
+            with incoming.reading(legacy):
+                origins = incoming.entries(legacy)
+        with incoming.reading(current):
+            incoming.take_file(category, current, choice, dict(origins))
+        lost = incoming.set_aside(category) if category in incoming.files else origins.keys()
+        if legacy is not None and (spare := {name: entry for name, entry in origins.items() if name in lost}):
+            incoming.take_legacy(category, legacy, spare)  # what its v2 file has damaged
+    elif legacy is not None:
+        with incoming.reading(legacy):
+            incoming.take_legacy(category, legacy, incoming.entries(legacy))
+
+
+def _is_there(path: Path) -> bool:
+    """Also what cannot be read: that is for `Incoming.reading` to say."""
+    return path.exists() or path.is_symlink()
+
+
+def _is_legacy(entry: JsonObject) -> bool:
+    """Only a legacy entry lists `config.files`; a v2 document has nothing of that name."""
+    config = entry.get("config")
+    return isinstance(config, dict) and "files" in config
+
+
+def _take_bundle(incoming: Incoming, path: Path) -> None:
+    bundle = decode_object(read_bounded(path))
+    categories = bundle.get("categories")
+    if bundle.get("format") != BUNDLE_FORMAT or not isinstance(categories, dict):
+        raise MalformedInput(f"is no file of a category and no bundle (format {BUNDLE_FORMAT!r}, with categories)")
+    if bundle.get("version") != BUNDLE_VERSION:
+        raise MalformedInput(f"is a bundle of version {bundle.get('version')}; this package reads {BUNDLE_VERSION}")
+    for category, rows in categories.items():
+        if not isinstance(rows, dict):
+            raise MalformedInput("must be an object of records", record=category)
+        found = {name: row if isinstance(row, dict) else {} for name, row in rows.items()}
+        documents, origins = ({name: row.get(key) for name, row in found.items()} for key in ("document", "origin"))
+        incoming.take(category, path, documents, origins)
+
+
+def _text(origin: JsonValue) -> str | None:
+    return None if origin is None else encode(origin).decode()
 
 
 @dataclass
@@ -52,7 +249,7 @@ class _Rehearsed(Exception):
 
 
 def import_records(
-    store: Store,
+    store: SqlStore,
     incoming: Incoming,
     *,
     actor: str,
@@ -60,7 +257,7 @@ def import_records(
     prune: bool = False,
     only_new: bool = False,
     dry_run: bool = False,
-    progress: Progress = lambda _category, _count: None,
+    progress: Callable[[Category, int], None] = lambda _category, _count: None,
 ) -> ImportReport:
     """Create and update what `incoming` holds; with `prune` also delete, in the categories it has, what it lacks.
 
@@ -91,7 +288,7 @@ def import_records(
     return report
 
 
-def take_over(store: Store, root: Path, *, prefer_legacy: bool = False) -> ImportReport | None:
+def take_over(store: SqlStore, root: Path, *, prefer_legacy: bool = False) -> ImportReport | None:
     """Take in the peer's data root as it lies on disk; None where the store has anything, or the root nothing.
 
     The mirror will write over its files, so one that could not be read in full stays beside it as `<name>.set-aside`.

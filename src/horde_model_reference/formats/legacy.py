@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
 from horde_model_reference.domain.findings import Finding, JsonObject
 from horde_model_reference.errors import UnknownCategory
-from horde_model_reference.formats.legacy_csv import LegacyCsv, text_db, with_groups
+from horde_model_reference.formats.legacy_csv import LEGACY_CSV, text_db, with_groups
 from horde_model_reference.formats.legacy_fields import LegacyFormat
-from horde_model_reference.formats.legacy_json import LegacyJson
+from horde_model_reference.formats.legacy_json import LEGACY_JSON
 
 __all__ = ["LegacyFormat", "legacy_format", "read_entries", "v1_body"]
 
-_BY_SUFFIX: dict[str, LegacyFormat] = {"csv": LegacyCsv(), "json": LegacyJson()}
+_BY_SUFFIX = {"csv": LEGACY_CSV, "json": LEGACY_JSON}
 
 
 def read_entries(data: bytes, *, suffix: str = "json", where: str = "") -> tuple[dict[str, JsonObject], list[Finding]]:
     """The entries of a file of either format, or of v2, each as written; what is wrong with one costs it alone."""
-    return _BY_SUFFIX[suffix].read(data, where=where)
+    return _BY_SUFFIX[suffix].read(data, where)
 
 
 def legacy_format(category: Category) -> LegacyFormat:
@@ -47,7 +47,7 @@ def v1_body(
     model, and changes nothing for other categories.
     """
     form = legacy_format(category)
-    if isinstance(form, LegacyCsv):
+    if form is LEGACY_CSV:
         rendered = text_db(documents)
         return {**(with_groups(rendered) if include_group else rendered)}
     return {key: form.from_v2(category, key, document, origins.get(key)) for key, document in documents.items()}

@@ -17,16 +17,14 @@ from decimal import Context, Decimal, InvalidOperation
 from fractions import Fraction
 from typing import cast
 
-from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
 from horde_model_reference.domain.text_names import BACKEND_PREFIXES, parse_text_model_name, text_model_group
 from horde_model_reference.errors import MalformedInput
 from horde_model_reference.formats import legacy_fields
 from horde_model_reference.formats.json_codec import decode
-from horde_model_reference.formats.legacy_config import NO_FILES
-from horde_model_reference.formats.legacy_fields import Field, Layout, LegacyFormat, Merge, Notes, Read
+from horde_model_reference.formats.legacy_fields import NO_FILES, Field, Layout, LegacyFormat, Merge, Notes, Read
 
-__all__ = ["COLUMNS", "LegacyCsv", "text_db", "with_groups"]
+__all__ = ["COLUMNS", "LEGACY_CSV", "text_db", "with_groups"]
 
 COLUMNS = tuple("name parameters_bn display_name url baseline description style tags instruct_format settings".split())
 """The columns of the repository's file; further ones are written after them where an entry has them."""
@@ -36,43 +34,39 @@ _MOST_LINES = 200
 _EXACT = Context(prec=64)
 
 
-class LegacyCsv(LegacyFormat):
-    """Reads and writes `models.csv`."""
-
-    def read(self, data: bytes, *, where: str = "") -> tuple[dict[str, JsonObject], list[Finding]]:
-        entries: dict[str, JsonObject] = {}
-        findings: list[Finding] = []
-        rows = _rows(io.StringIO(legacy_fields.decoded_text(data, where=where), newline="").readlines())
-        _, header, _ = next(rows, (0, [], ""))
-        if "name" not in header or len(set(header)) < len(header):
-            raise MalformedInput("the first row must name the columns, 'name' among them and none twice", where=where)
-        for line, row, fault in rows:
-            if wrong := fault or _fault(header, row):
-                findings.append(Finding(Severity.ERROR, wrong, field=f"line {line}", file=where))
-                continue
-            entry: JsonObject = dict(zip(header, row, strict=True))
-            name = str(entry["name"]).strip()
-            if name in entries:
-                reason = f"is listed more than once; line {line} counts"
-                findings.append(Finding(Severity.WARNING, reason, name, file=where))
-            entries[name] = entry
-        return entries, findings
-
-    def write(self, entries: Mapping[str, JsonObject]) -> bytes:
-        """The file as the text repository has it: CRLF line ends, quotes where a cell needs them."""
-        used = dict.fromkeys(column for entry in entries.values() for column in entry) or dict.fromkeys(COLUMNS)
-        columns = [c for c in COLUMNS if c in used] + [c for c in used if c not in COLUMNS]
-        out = io.StringIO(newline="")
-        writer = csv.DictWriter(out, columns, restval="", lineterminator="\r\n")
-        writer.writeheader()
-        writer.writerows(entries.values())
-        return out.getvalue().encode()
-
-    def layout(self, _category: Category, /) -> Layout:
-        return _LAYOUT
-
-
 # -- the file
+
+
+def _read(data: bytes, where: str) -> tuple[dict[str, JsonObject], list[Finding]]:
+    entries: dict[str, JsonObject] = {}
+    findings: list[Finding] = []
+    rows = _rows(io.StringIO(legacy_fields.decoded_text(data, where=where), newline="").readlines())
+    _, header, _ = next(rows, (0, [], ""))
+    if "name" not in header or len(set(header)) < len(header):
+        raise MalformedInput("the first row must name the columns, 'name' among them and none twice", where=where)
+    for line, row, fault in rows:
+        entry: JsonObject = dict(zip(header, row, strict=False))
+        name = str(entry.get("name", "")).strip()
+        uneven = f"has {len(row)} cells, expected {len(header)}" if len(row) != len(header) else ""
+        if wrong := fault or uneven or ("" if name else "the name is blank"):
+            findings.append(Finding(Severity.ERROR, wrong, field=f"line {line}", file=where))
+            continue
+        if name in entries:
+            reason = f"is listed more than once; line {line} counts"
+            findings.append(Finding(Severity.WARNING, reason, name, file=where))
+        entries[name] = entry
+    return entries, findings
+
+
+def _write(entries: Mapping[str, JsonObject]) -> bytes:
+    """The file as the text repository has it: CRLF line ends, quotes where a cell needs them."""
+    used = dict.fromkeys(column for entry in entries.values() for column in entry) or dict.fromkeys(COLUMNS)
+    columns = [c for c in COLUMNS if c in used] + [c for c in used if c not in COLUMNS]
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(entries.values())
+    return out.getvalue().encode()
 
 
 def _rows(lines: list[str]) -> Iterator[tuple[int, list[str], str]]:
@@ -90,16 +84,10 @@ def _rows(lines: list[str]) -> Iterator[tuple[int, list[str], str]]:
         except csv.Error as error:
             yield start + 1, [], f"no row of CSV: {error}"
             start += 1
-            continue
-        if row:
-            yield start + 1, row, ""
-        start += reader.line_num
-
-
-def _fault(header: list[str], row: list[str]) -> str:
-    if len(row) != len(header):
-        return f"has {len(row)} cells, expected {len(header)}"
-    return "" if row[header.index("name")].strip() else "the name is blank"
+        else:
+            if row:
+                yield start + 1, row, ""
+            start += reader.line_num
 
 
 # -- the cells
@@ -128,7 +116,7 @@ def _parameters(value: JsonValue, place: str, notes: Notes) -> int | None:
     return None
 
 
-def _json_cell(check: Read) -> Read:
+def _json(name: str, check: Read = legacy_fields.as_object, *, in_every_file: bool = False) -> Field:
     def read(value: JsonValue, place: str, notes: Notes) -> JsonValue:
         text = str(value or "").strip()
         if not text:
@@ -142,7 +130,8 @@ def _json_cell(check: Read) -> Read:
             notes.wrong_kind(place, "an object", inner)
         return check(inner, place, notes)
 
-    return read
+    write = _to_cell(lambda value: json.dumps(value, ensure_ascii=False))
+    return Field(name, read, write, writes_default=in_every_file)
 
 
 def _to_cell(render: Callable[[JsonValue], str]) -> Merge:
@@ -157,15 +146,6 @@ def _text(name: str, *, in_every_file: bool = True) -> Field:
     return Field(name, _cell(str), default="", writes_default=in_every_file)
 
 
-def _json(name: str, check: Read = legacy_fields.as_object, *, in_every_file: bool = False) -> Field:
-    write = _to_cell(lambda value: json.dumps(value, ensure_ascii=False))
-    return Field(name, _json_cell(check), write, writes_default=in_every_file)
-
-
-def _constant(name: str, value: JsonObject) -> Field:
-    return Field(name, lambda _value, _place, _notes: deepcopy(value), legacy=())
-
-
 _NSFW = _cell(lambda cell: cell.strip().lower() == "true")
 _TAGS = _cell(lambda cell: [tag.strip() for tag in cell.split(",") if tag.strip()])
 _JOINED = _to_cell(lambda tags: ",".join(map(str, cast("list[JsonValue]", tags))))
@@ -173,8 +153,8 @@ _LAYOUT: Layout = (
     Field("name", _name),
     _text("description"),
     _text("version", in_every_file=False),
-    _constant("metadata", {"schema_version": "2.1.0"}),
-    _constant("config", NO_FILES),
+    Field("metadata", lambda *_: {"schema_version": "2.1.0"}, legacy=()),
+    Field("config", lambda *_: deepcopy(NO_FILES), legacy=()),
     _text("baseline"),
     Field("parameters", _parameters, _to_cell(_billions), writes_default=True, legacy=("parameters_bn",)),
     Field("nsfw", _NSFW, _to_cell(lambda nsfw: str(bool(nsfw)).lower()), False),
@@ -189,6 +169,8 @@ _LAYOUT: Layout = (
     _json("capabilities"),
     Field("text_model_group", lambda _value, _place, notes: text_model_group(notes.record), legacy=()),
 )
+LEGACY_CSV = LegacyFormat(_read, _write, lambda _category: _LAYOUT)
+"""The format of `models.csv`."""
 
 
 # -- db.json

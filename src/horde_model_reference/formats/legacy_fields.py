@@ -7,7 +7,6 @@ changed is its original, with every field that v2 does not know.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -20,8 +19,11 @@ from horde_model_reference.domain.names import require_model_name
 from horde_model_reference.errors import MalformedInput, UnsafeName
 from horde_model_reference.formats.json_codec import kind_of
 
-__all__ = ["Field", "Layout", "LegacyFormat", "Merge", "Notes", "Read"]
+__all__ = ["NO_FILES", "Field", "Layout", "LegacyFormat", "Merge", "Notes", "Read"]
 __all__ += ["as_object", "as_text", "decoded_text", "model_name", "of_kind", "option_values"]
+
+NO_FILES: JsonObject = {"download": []}
+"""The `config` of a model that lists no file."""
 
 
 @dataclass
@@ -138,23 +140,18 @@ Layout: TypeAlias = tuple[Field, ...]
 """The fields of one category, in the order of the v2 document."""
 
 
-class LegacyFormat(ABC):
-    """A legacy file format. Pure: bytes and documents in, documents and bytes out, findings beside them."""
+@dataclass(frozen=True)
+class LegacyFormat:
+    """A legacy file format. Pure: bytes and documents in, documents and bytes out, findings beside them.
 
-    @abstractmethod
-    def read(self, data: bytes, *, where: str = "") -> tuple[dict[str, JsonObject], list[Finding]]:
-        """Key -> entry as written, in the order of the file. An entry that cannot be used is a finding instead.
+    `read` gives the entries of the file that its second argument names, each as written, and for an entry that cannot
+    be used a finding instead; it raises `MalformedInput` for bytes that are no such file. `write` gives the file as the
+    repository has it, `layout` the fields of a category's entries.
+    """
 
-        Raises `MalformedInput`, naming `where`, for bytes that are no file of this format.
-        """
-
-    @abstractmethod
-    def write(self, entries: Mapping[str, JsonObject]) -> bytes:
-        """The file that holds these entries, as the repository has it."""
-
-    @abstractmethod
-    def layout(self, category: Category, /) -> Layout:
-        """The fields of an entry."""
+    read: Callable[[bytes, str], tuple[dict[str, JsonObject], list[Finding]]]
+    write: Callable[[Mapping[str, JsonObject]], bytes]
+    layout: Callable[[Category], Layout]
 
     def to_v2(self, category: Category, key: str, origin: JsonObject) -> tuple[JsonObject | None, list[Finding]]:
         """The v2 document of an entry; `None` where an error among the findings sets it aside."""

@@ -11,22 +11,24 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import cast
+from urllib.parse import urlsplit
 
 from horde_model_reference.domain.categories import MODEL_REFERENCE_CATEGORY as _C
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue
+from horde_model_reference.domain.names import require_relative_file
 from horde_model_reference.domain.records import normalize_scheduler_requirements
 from horde_model_reference.domain.vocabulary import CONTROLNET_STYLES, IMAGE_BASELINES, MODEL_STYLES, Vocabulary
-from horde_model_reference.errors import MalformedInput
+from horde_model_reference.errors import MalformedInput, UnsafeName
 from horde_model_reference.formats import legacy_fields
 from horde_model_reference.formats.json_codec import kind_of
-from horde_model_reference.formats.legacy_config import NO_FILES, merge_config, read_config
 from horde_model_reference.formats.legacy_fields import Field, Layout, LegacyFormat, Notes, Read
 
-__all__ = ["LegacyJson"]
+__all__ = ["LEGACY_JSON"]
 
 _MAX_DEPTH = 64
 _MAX_DIGITS = 300
@@ -38,37 +40,35 @@ _BASELINES = {
 }
 _BASELINES_BACK = {canonical: legacy for legacy, canonical in _BASELINES.items()}
 _METADATA: JsonObject = {"schema_version": "2.1.0"}
-
-
-class LegacyJson(LegacyFormat):
-    """Reads and writes the files of every category but text; which fields an entry has is a table by category."""
-
-    def read(self, data: bytes, *, where: str = "") -> tuple[dict[str, JsonObject], list[Finding]]:
-        entries: dict[str, JsonObject] = {}
-        findings: list[Finding] = []
-        for key, value in _parsed(data, where).items():
-            notes = Notes(_shown(key), where)
-            _sound(key, "", notes)
-            entry = _checked(value, "", notes)
-            if isinstance(entry, dict) and not notes.failed:
-                entries[key] = entry
-            elif not notes.failed:
-                notes.wrong_kind("", "an object", entry)
-            findings += notes.findings
-        return entries, findings
-
-    def write(self, entries: Mapping[str, JsonObject]) -> bytes:
-        """The file as the image repository has it: indented by four, ASCII, a newline at the end."""
-        return json.dumps(dict(entries), indent=4).encode() + b"\n"
-
-    def layout(self, category: Category, /) -> Layout:
-        if category == _C.image_generation:
-            return _IMAGE
-        known_as = _TYPES.get(category, str(category))
-        return (*_COMMON, replace(_TYPE, read=lambda *_: None, default=known_as), *_OWN.get(category, ()))
+_UNKNOWN_HASH = "FIXME"
+"""What stands in `sha256sum` while nobody has computed it."""
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
+_HASHES = "embedded_component_hashes"
+_SLOW_HOST = "civitai"
+_OPTIONAL = {"content_hash": "content_hash", "file_purpose": "file_type"}
 
 
 # -- the file
+
+
+def _read(data: bytes, where: str) -> tuple[dict[str, JsonObject], list[Finding]]:
+    entries: dict[str, JsonObject] = {}
+    findings: list[Finding] = []
+    for key, value in _parsed(data, where).items():
+        notes = Notes(_shown(key), where)
+        _sound(key, "", notes)
+        entry = _checked(value, "", notes)
+        if isinstance(entry, dict) and not notes.failed:
+            entries[key] = entry
+        elif not notes.failed:
+            notes.wrong_kind("", "an object", entry)
+        findings += notes.findings
+    return entries, findings
+
+
+def _write(entries: Mapping[str, JsonObject]) -> bytes:
+    """The file as the image repository has it: indented by four, ASCII, a newline at the end."""
+    return json.dumps(dict(entries), indent=4).encode() + b"\n"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ class _Doubled:
 def _parsed(data: bytes, where: str) -> dict[str, object]:
     text = legacy_fields.decoded_text(data, where=where)
     try:
-        root = json.loads(text, object_pairs_hook=_object, parse_int=_integer)
+        root = json.loads(
+            text, object_pairs_hook=_object, parse_int=lambda n: int(n) if len(n) <= _MAX_DIGITS else math.inf
+        )
     except json.JSONDecodeError as error:
         raise MalformedInput(f"not valid JSON: {error}", where=where) from None
     except RecursionError:
@@ -89,10 +91,6 @@ def _parsed(data: bytes, where: str) -> dict[str, object]:
     if not isinstance(root, dict):
         raise MalformedInput(f"the root must be an object of entries by name, not {kind_of(root)}", where=where)
     return root
-
-
-def _integer(digits: str) -> float:
-    return int(digits) if len(digits) <= _MAX_DIGITS else math.inf
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -133,6 +131,171 @@ def _shown(key: str) -> str:
     return key.encode("utf-8", "backslashreplace").decode()
 
 
+# -- the files of a model
+#
+# Legacy keeps hashes with `config.files` and URLs with `config.download`, names both by file name, and lists files that
+# v2 does not know (yaml); v2 has one list, `config.download`. Writing back changes the rows that the change is about
+# and leaves all others in place.
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of the two legacy lists: its key, what names a row, v2 field -> its field, and an empty row."""
+
+    key: str
+    name: str
+    fields: dict[str, str]
+    blank: JsonObject
+
+
+_FILES = _Part("files", "path", {"sha256sum": "sha256sum", **_OPTIONAL}, {})
+_DOWNLOADS = _Part("download", "file_name", {"file_url": "file_url"}, {"file_name": "", "file_path": ""})
+_rows_of = legacy_fields.of_kind(list, "a list")
+
+
+def _read_config(value: JsonValue, place: str, notes: Notes) -> JsonValue:
+    """The v2 `config`. A file name that would leave its folder, and a download of an unlisted file, are errors."""
+    config = legacy_fields.as_object(value, place, notes)
+    if not config:
+        notes.warning(place, "is missing, so no file of this model is known")
+        return deepcopy(legacy_fields.NO_FILES)
+    for key in config:
+        if key not in (_FILES.key, _DOWNLOADS.key, _HASHES):
+            notes.warning(f"{place}.{key}", "is not known and not kept in v2")
+    entries: dict[str, JsonObject] = {}
+    for at, file in _rows(config, _FILES.key, place, notes):
+        path = _file_name(file.get(_FILES.name), f"{at}.path", notes)
+        if path in entries:
+            notes.warning(at, f"{path} is listed before; this one counts")
+        if path and "yaml" not in path.lower():
+            entries[path] = _read_file(path, file, at, notes)
+    listed = {str(file.get(_FILES.name)) for file in _objects(config.get(_FILES.key))}
+    for at, download in _rows(config, _DOWNLOADS.key, place, notes):
+        _read_download(download, at, entries, listed, notes)
+    for name, entry in entries.items():
+        if not entry["file_url"]:
+            notes.warning(place, f"{name} has no URL")
+    hashes = legacy_fields.as_object(config.get(_HASHES), f"{place}.{_HASHES}", notes)
+    return {"download": [*entries.values()], **({} if hashes is None else {_HASHES: hashes})}
+
+
+def _rows(config: JsonObject, key: str, place: str, notes: Notes) -> Iterator[tuple[str, JsonObject]]:
+    for position, row in enumerate(_rows_of(config.get(key), f"{place}.{key}", notes) or []):
+        at = f"{place}.{key}[{position}]"
+        if isinstance(row, dict):
+            yield at, row
+        else:
+            notes.wrong_kind(at, "an object", row)
+
+
+def _file_name(value: JsonValue, place: str, notes: Notes) -> str | None:
+    name = legacy_fields.as_text(value, place, notes)
+    if not name:
+        notes.warning(place, "is missing, so the file is left out")
+        return None
+    try:
+        return require_relative_file(name)
+    except UnsafeName as error:
+        notes.error(place, str(error))
+        return None
+
+
+def _read_file(path: str, file: JsonObject, at: str, notes: Notes) -> JsonObject:
+    sha256 = legacy_fields.as_text(file.get("sha256sum"), f"{at}.sha256sum", notes) or _UNKNOWN_HASH
+    if sha256 == _UNKNOWN_HASH:
+        notes.warning(f"{at}.sha256sum", "is not known")
+    elif not _SHA256.match(sha256):
+        notes.warning(f"{at}.sha256sum", f"is no SHA-256 in hexadecimal ({len(sha256)} characters)")
+    given = {
+        ours: legacy_fields.as_text(file.get(theirs), f"{at}.{theirs}", notes) for ours, theirs in _OPTIONAL.items()
+    }
+    optional: JsonObject = {ours: value for ours, value in given.items() if value is not None}
+    return {"file_name": path, "file_url": "", "sha256sum": sha256, **optional, "known_slow_download": False}
+
+
+def _read_download(row: JsonObject, at: str, entries: dict[str, JsonObject], listed: set[str], notes: Notes) -> None:
+    name = legacy_fields.as_text(row.get("file_name"), f"{at}.file_name", notes)
+    url = legacy_fields.as_text(row.get("file_url"), f"{at}.file_url", notes) or ""
+    if row.get("file_path"):
+        notes.warning(f"{at}.file_path", "is set; nothing reads it")
+    if name in entries:
+        slow = _SLOW_HOST in _host(url, f"{at}.file_url", notes).split(".")
+        entries[name] |= {"file_url": url, "known_slow_download": slow}
+    elif not name or name not in listed:
+        notes.error(f"{at}.file_name", f"unknown download entry: config.files lists no file {name!r}")
+
+
+def _host(url: str, place: str, notes: Notes) -> str:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError as error:
+        notes.error(place, f"is no URL: {error}")
+        return ""
+    if url and (parts.scheme not in ("http", "https") or not host):
+        notes.warning(place, "is no http or https address")
+    return host
+
+
+def _merge_config(old: JsonValue, before: JsonValue, after: JsonValue) -> JsonValue:
+    """The legacy `config` in which what differs between two v2 configs is written, and all else is as it was."""
+    config, was, now = (value if isinstance(value, dict) else {} for value in (old, before, after))
+    known, wanted = _by_name(was), _by_name(now)
+    merged = {
+        part.key: _merged_rows(part, _objects(config.get(part.key)), known, wanted) for part in (_FILES, _DOWNLOADS)
+    }
+    return _changed({**config, **merged}, was, now, {_HASHES: _HASHES})
+
+
+def _merged_rows(
+    part: _Part, rows: list[JsonObject], known: dict[str, JsonObject], wanted: dict[str, JsonObject]
+) -> list[JsonValue]:
+    """New rows take the places of those that they replace, the rest stand at the end; rows v2 does not know stay."""
+    sources = _sources(known, wanted)
+    old = {str(row.get(part.name)): row for row in rows}
+    new: list[tuple[str, JsonObject]] = []
+    for name, entry in wanted.items():
+        source = sources[name]
+        if source in old or part is _FILES or entry["file_url"]:
+            row = {**old.get(source, part.blank), part.name: name}
+            new.append((source, _changed(row, known.get(source, {}), entry, part.fields)))
+    if part is _DOWNLOADS:  # v2 lists files; the order of the downloads is legacy's own
+        order = list(old)
+        new.sort(key=lambda pair: order.index(pair[0]) if pair[0] in old else len(order))
+    replaced = {source for source, _ in new}
+    waiting = iter([row for _, row in new])
+    laid_out: list[JsonValue] = []
+    for row in rows:
+        name = str(row.get(part.name))
+        if name not in known:
+            laid_out.append(row)
+        elif name in replaced:
+            replaced.remove(name)
+            laid_out.append(next(waiting))
+    return [*laid_out, *waiting]
+
+
+def _sources(known: dict[str, JsonObject], wanted: dict[str, JsonObject]) -> dict[str, str]:
+    """Which file of before each file of after was: that of its name, else a vanished one with its hash, else none."""
+    vanished = {str(row.get("sha256sum")): name for name, row in known.items() if name not in wanted}
+    vanished.pop(_UNKNOWN_HASH, None)
+    return {n: n if n in known else vanished.pop(str(row.get("sha256sum")), "") for n, row in wanted.items()}
+
+
+def _objects(value: JsonValue) -> list[JsonObject]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
+def _by_name(config: JsonObject) -> dict[str, JsonObject]:
+    rows = _objects(config.get("download"))
+    return {str(row.get("file_name")): {**row, "file_url": row.get("file_url") or ""} for row in rows}
+
+
+def _changed(row: JsonObject, was: JsonObject, now: JsonObject, fields: dict[str, str]) -> JsonObject:
+    changes = {theirs: now.get(ours) for ours, theirs in fields.items() if was.get(ours) != now.get(ours)}
+    return {key: value for key, value in {**row, **changes}.items() if value is not None or key not in changes}
+
+
 # -- the entries
 
 
@@ -148,23 +311,16 @@ def _lasting_metadata(value: JsonValue) -> JsonValue:
     return {**_METADATA, **{key: each for key, each in value.items() if key not in ("created_at", "updated_at")}}
 
 
-def _known(word: str | None, vocabulary: Vocabulary, kind: str, place: str, notes: Notes) -> str | None:
-    if word is not None and word not in vocabulary:
-        notes.warning(place, f"{word!r} is not a known {kind}")
-    return word
-
-
-def _baseline(value: JsonValue, place: str, notes: Notes) -> JsonValue:
-    if value is None:
-        notes.error(place, "is missing")
-    baseline = legacy_fields.as_text(value, place, notes)
-    return _known(_BASELINES.get(baseline or "", baseline), IMAGE_BASELINES, "baseline", place, notes)
-
-
-def _word_of(vocabulary: Vocabulary, kind: str) -> Read:
+def _word_of(
+    vocabulary: Vocabulary, kind: str, *, meaning: Callable[[str], str] = str.strip, must: bool = False
+) -> Read:
     def read(value: JsonValue, place: str, notes: Notes) -> JsonValue:
         text = legacy_fields.as_text(value, place, notes)
-        return _known(None if text is None else text.strip(), vocabulary, kind, place, notes)
+        if text is not None and (text := meaning(text)) not in vocabulary:
+            notes.warning(place, f"{text!r} is not a known {kind}")
+        elif value is None and must:
+            notes.error(place, "is missing")
+        return text
 
     return read
 
@@ -193,9 +349,10 @@ def _requirements(value: JsonValue, place: str, notes: Notes) -> JsonValue:
 
 _FIRST: Layout = (Field("name", legacy_fields.model_name), Field("description"), Field("version"))
 _METADATA_FIELD = Field("metadata", _metadata, default=_METADATA, essence=_lasting_metadata)
-_CONFIG = Field("config", read_config, merge_config, NO_FILES, writes_default=True)
+_CONFIG = Field("config", _read_config, _merge_config, legacy_fields.NO_FILES, writes_default=True)
 _TYPE = Field("", _checkpoint, default="ckpt", writes_default=True, legacy=("type",))
 _LICENSING = Field("licensing", legacy_fields.as_object)
+_BASELINE = _word_of(IMAGE_BASELINES, "baseline", meaning=lambda text: _BASELINES.get(text, text), must=True)
 _IMAGE: Layout = (
     *_FIRST,
     _METADATA_FIELD,
@@ -204,7 +361,7 @@ _IMAGE: Layout = (
     _LICENSING,
     Field("size_on_disk_bytes", _whole_number),
     Field("inpainting", lambda *given: _bool(*given) or None, default=False, writes_default=True),
-    Field("baseline", _baseline, lambda _old, _before, after: _BASELINES_BACK.get(str(after), after)),
+    Field("baseline", _BASELINE, lambda _old, _before, after: _BASELINES_BACK.get(str(after), after)),
     Field("optimization"),
     Field("tags", lambda *given: [str(tag).strip() for tag in _texts(*given)], default=[], writes_default=True),
     Field("showcases", _texts, default=[], writes_default=True),
@@ -226,3 +383,14 @@ _OWN: dict[Category, Layout] = {
     _C.clip: (Field("pretrained_name"),),
 }
 _TYPES: dict[Category, str] = {_C.codeformer: "CodeFormers", _C.miscellaneous: "layer_diffuse"}
+
+
+def _layout(category: Category) -> Layout:
+    if category == _C.image_generation:
+        return _IMAGE
+    known_as = _TYPES.get(category, str(category))
+    return (*_COMMON, replace(_TYPE, read=lambda *_: None, default=known_as), *_OWN.get(category, ()))
+
+
+LEGACY_JSON = LegacyFormat(_read, _write, _layout)
+"""The format of every category but text; which fields an entry has is a table by category."""

@@ -7,5 +7,5 @@ from horde_model_reference.providers.base import ModelProvider
 from horde_model_reference.providers.registry import ModelProviderRegistry
 from horde_model_reference.providers.static_provider import StaticModelProvider
 
-__all__ = ["ANY_SOURCE", "HORDE_SOURCE_ID", "ModelProvider", "ModelProviderRegistry", "SourceSelector"]
-__all__ += ["StaticModelProvider"]
+__all__ = ["ANY_SOURCE", "HORDE_SOURCE_ID"]
+__all__ += ["ModelProvider", "ModelProviderRegistry", "SourceSelector", "StaticModelProvider"]

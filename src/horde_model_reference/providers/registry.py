@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from horde_model_reference._log import logger
 from horde_model_reference.domain.records import GenericModelRecord
-from horde_model_reference.domain.source_ids import (
-    HORDE_SOURCE_ID,
-    SourceOutcome,
-    SourceSelector,
-    normalize_source_selector,
-)
+from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID, SourceSelector, normalize_source_selector
 from horde_model_reference.errors import UnknownSource
 from horde_model_reference.forks import ForkLock
 from horde_model_reference.providers.base import ModelProvider
@@ -27,14 +23,13 @@ _log = logger("providers")
 class ModelProviderRegistry:
     """Providers by source id, in the order they were registered. Safe to use from several threads.
 
-    It remembers what each provider last answered for each category, and logs when that turns to failure or back, not
-    at every read.
+    It remembers which provider failed last for which category, and logs when that begins and ends, not at every read.
     """
 
     def __init__(self) -> None:
         self._lock = ForkLock()
         self._providers: dict[str, ModelProvider] = {}
-        self._answers: dict[tuple[str, str], tuple[SourceOutcome, str]] = {}
+        self._failures: dict[tuple[str, str], str] = {}
 
     def register(self, provider: ModelProvider, *, replace: bool = False) -> None:
         """Make a provider a source. Raises `ValueError` for an id that is empty, reserved, or taken (see `replace`)."""
@@ -61,15 +56,8 @@ class ModelProviderRegistry:
 
     def failed_sources(self, category: str | None = None) -> dict[str, str]:
         """Source id -> reason, of providers whose last answer (for that category, or any) was an error."""
-        return {
-            source_id: reason
-            for (source_id, asked), (outcome, reason) in list(self._answers.items())
-            if outcome is SourceOutcome.error and category in (None, asked)
-        }
-
-    def outcome(self, source_id: str, category: str) -> SourceOutcome | None:
-        """What the provider last answered for that category, `None` if it was not asked."""
-        return self._answers.get((source_id, category), (None, ""))[0]
+        failures = list(self._failures.items())
+        return {source_id: reason for (source_id, asked), reason in failures if category in (None, asked)}
 
     def fetch(
         self, source_id: str, category: str, *, record_type: type[R], force_refresh: bool = False
@@ -82,8 +70,17 @@ class ModelProviderRegistry:
         provider = self.get(source_id)
         if provider is None:
             raise UnknownSource(source_id, (HORDE_SOURCE_ID, *self.ids()))
+        records, fault = None, ""
+        try:
+            if provider.serves_category(category):
+                records = provider.fetch_category(category, force_refresh=force_refresh)
+            if not isinstance(records, Mapping | None):
+                raise TypeError(f"answered {type(records).__name__}, not records by name")
+        except Exception as error:  # noqa: BLE001  (a plug-in: what it raises is not ours to know, and costs no one else)
+            records, fault = None, f"{type(error).__name__}: {error}"
+        self._note(source_id, category, fault)
         checked: dict[str, R] = {}
-        for name, record in self._answer(provider, source_id, category, force_refresh).items():
+        for name, record in (records or {}).items():
             if not isinstance(record, record_type):
                 kinds = f"is a {type(record).__name__}, not a {record_type.__name__}"
                 raise RuntimeError(f"source {source_id}: {category}/{name} {kinds}")
@@ -106,37 +103,22 @@ class ModelProviderRegistry:
         """
         merged: dict[str, tuple[R, str]] = {}
         for source_id in normalize_source_selector(source, self.ids()):
-            if source_id == HORDE_SOURCE_ID:
-                records = horde()
-            else:
-                records = self.fetch(source_id, category, record_type=record_type, force_refresh=force_refresh)
-            for name, record in records.items():
+            asked = partial(self.fetch, source_id, category, record_type=record_type, force_refresh=force_refresh)
+            for name, record in (horde if source_id == HORDE_SOURCE_ID else asked)().items():
                 merged.setdefault(name, (record, source_id))
         return merged
 
-    def _answer(
-        self, provider: ModelProvider, source_id: str, category: str, force_refresh: bool
-    ) -> Mapping[str, GenericModelRecord]:
-        try:
-            served = provider.serves_category(category)
-            records = provider.fetch_category(category, force_refresh=force_refresh) if served else None
-            if not isinstance(records, Mapping | None):
-                raise TypeError(f"answered {type(records).__name__}, not records by name")
-        except Exception as error:  # noqa: BLE001  (a plug-in: what it raises is not ours to know, and costs no one else)
-            self._note(source_id, category, SourceOutcome.error, f"{type(error).__name__}: {error}")
-            return {}
-        self._note(source_id, category, SourceOutcome.ok if records else SourceOutcome.empty)
-        return records or {}
-
-    def _note(self, source_id: str, category: str, outcome: SourceOutcome, reason: str = "") -> None:
-        failed = outcome is SourceOutcome.error
+    def _note(self, source_id: str, category: str, fault: str) -> None:
         with self._lock:
-            before = self.outcome(source_id, category)
-            self._answers[source_id, category] = (outcome, reason)
-        if failed and before is not SourceOutcome.error:
-            _log.warning("Source %s failed for %s, its records are left out: %s", source_id, category, reason)
-        elif before is SourceOutcome.error and not failed:
+            before = self._failures.get((source_id, category), "")
+            if fault:
+                self._failures[source_id, category] = fault
+            else:
+                self._failures.pop((source_id, category), None)
+        if fault and not before:
+            _log.warning("Source %s failed for %s, its records are left out: %s", source_id, category, fault)
+        elif before and not fault:
             _log.info("Source %s answers for %s again", source_id, category)
 
     def _forget(self, source_id: str) -> None:
-        self._answers = {key: answer for key, answer in self._answers.items() if key[0] != source_id}
+        self._failures = {key: fault for key, fault in self._failures.items() if key[0] != source_id}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import ValidationError
-
 from horde_model_reference.domain.findings import JsonValue
-from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
+from horde_model_reference.domain.records import GenericModelRecord
+from horde_model_reference.domain.validation import validate_record
 from horde_model_reference.errors import MalformedInput
 from horde_model_reference.providers.base import ModelProvider
 
@@ -27,13 +26,16 @@ class StaticModelProvider(ModelProvider):
 
         Raises `MalformedInput`, naming the category, the record and the field, for a record that its class refuses.
         """
-        return cls(
-            source_id,
-            {
-                category: {name: _parsed(source_id, category, name, fields) for name, fields in by_name.items()}
-                for category, by_name in raw.items()
-            },
-        )
+        records: dict[str, dict[str, GenericModelRecord]] = {}
+        for category, by_name in raw.items():
+            made = records.setdefault(category, {})
+            for name, fields in by_name.items():
+                record, wrong = validate_record(category, name, {"name": name, **fields})
+                if record is None:
+                    where = f"{source_id}/{category}"
+                    raise MalformedInput(wrong[0].reason, where=where, record=name, field=wrong[0].field)
+                made[name] = record
+        return cls(source_id, records)
 
     @property
     def source_id(self) -> str:
@@ -46,12 +48,3 @@ class StaticModelProvider(ModelProvider):
         """The records of that category, in a new dict; `None` for a category it was not given."""
         records = self._records.get(category)
         return None if records is None else dict(records)
-
-
-def _parsed(source_id: str, category: str, name: str, fields: Mapping[str, JsonValue]) -> GenericModelRecord:
-    try:
-        return get_record_type_for_category(category).model_validate({"name": name, **fields})
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise MalformedInput(first["msg"], where=f"{source_id}/{category}", record=name, field=field) from error

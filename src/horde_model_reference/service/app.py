@@ -4,4 +4,4 @@ from horde_model_reference.service.application import create_app
 
 __all__ = ["app", "create_app"]
 
-app = create_app()
+app = create_app(owns_process=True)

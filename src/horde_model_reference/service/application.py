@@ -2,62 +2,159 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import signal
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager, suppress
 from types import FrameType
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from horde_model_reference import __version__
-from horde_model_reference.exchange.mirror import Mirror
+from horde_model_reference.errors import ReferenceUnavailable
+from horde_model_reference.exchange.exporting import Mirror
+from horde_model_reference.service.changes import Streams, changes_router, polled
 from horde_model_reference.service.errors import answer_errors
-from horde_model_reference.service.feed import Feed
-from horde_model_reference.service.routes import VERSIONS, FeedFirst, changes_router, reference_router, root_router
+from horde_model_reference.service.front import Front, access_log
+from horde_model_reference.service.meter import Meter
+from horde_model_reference.service.routes import VERSIONS, metadata_router, reference_router, root_router
+from horde_model_reference.service.searching import search_router, searched
 from horde_model_reference.service.serving import Serving
 from horde_model_reference.settings import HordeModelReferenceSettings, get_settings
 from horde_model_reference.wiring import Mode, Parts, assemble
 
-__all__ = ["create_app"]
+__all__ = ["Service", "create_app"]
 
 
-def create_app(parts: Parts | None = None, settings: HordeModelReferenceSettings | None = None) -> FastAPI:
-    """The service over `parts`, or over what the settings say; it closes only parts that it assembled itself."""
+class Service(FastAPI):
+    """The application, with the fast path in front of the framework as long as it runs."""
+
+    front: Front | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.front is not None and scope["type"] == "http":
+            await self.front(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def route_all(self) -> None:
+        """Have the framework make what it makes of its routes when it first looks at them: that takes a second."""
+        nowhere = {"type": "http", "method": "GET", "path": "/nowhere", "root_path": "", "headers": []}
+        for route in self.router.routes:
+            route.matches(nowhere)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is not answered in front: a poll of the feed, a search, or anything else by the framework."""
+        serving: Serving = self.state.serving
+        soon = None
+        if not any(name == b"origin" for name, _ in scope["headers"]):  # a browser must hear whether it may listen
+            soon = await polled(serving, scope) or await searched(serving, scope)
+        await (soon or super().__call__)(scope, receive, send)
+
+
+def create_app(
+    parts: Parts | None = None,
+    settings: HordeModelReferenceSettings | None = None,
+    mode: Mode | None = None,
+    *,
+    owns_process: bool = False,
+) -> Service:
+    """The service over `parts`, or over what `mode` and the settings say; it closes only parts that it assembled.
+
+    In a process of its own it makes what everybody asks for before the first request, and keeps Python's collector from
+    going through all that again and again.
+    """
 
     @asynccontextmanager
     async def serving(application: FastAPI) -> AsyncIterator[None]:
+        assert isinstance(application, Service)
         chosen = settings or get_settings()
-        served = parts if parts is not None else await run_in_threadpool(assemble, Mode.by_settings(chosen), chosen)
+        served = (
+            parts if parts is not None else await run_in_threadpool(assemble, mode or Mode.by_settings(chosen), chosen)
+        )
         with ExitStack() as ends:
             if parts is None:
                 ends.callback(served.close)
-            application.state.feed = None
-            application.state.serving = Serving(served, chosen)
-            if served.store is not None:
-                if chosen.mirror_enabled:
-                    await run_in_threadpool(Mirror(served.store, served.root).keep_up)
-                application.state.feed = feed = Feed(served.store)
-                ends.callback(feed.bell.close)
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    _before_the_end(number, feed.bell.close, ends)
+            await run_in_threadpool(_prepare, served, chosen)
+            await run_in_threadpool(application.route_all)
+            _open(application, over := Serving.over(served, chosen), ends)
+            if owns_process:
+                await over.warm()
+                gc.collect()
+                gc.freeze()
             yield
 
-    application = FastAPI(
+    application = Service(
         title="AI Horde model reference",
         version=__version__,
         lifespan=serving,
-        docs_url="/api/docs",
-        redoc_url="/api/redoc",
-        openapi_url="/api/openapi.json",
+        servers=[{"url": "/api"}],
     )
-    application.add_middleware(FeedFirst)
+    chosen = settings or get_settings()
+    if chosen.cors_allowed_origins:
+        application.add_middleware(
+            CORSMiddleware,
+            allow_origins=chosen.cors_allowed_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["ETag", "Retry-After", "X-Reference-Mark", "X-Reference-Revision"],
+        )
     answer_errors(application)
-    for prefix, documented in (("/api", True), ("", False)):
-        for router in (root_router(), changes_router(), *map(reference_router, VERSIONS)):
-            application.include_router(router, prefix=prefix, include_in_schema=documented)
+    of_versions = [factory(version) for version in VERSIONS for factory in (metadata_router, reference_router)]
+    for router in (root_router(), changes_router(), search_router(), *of_versions):
+        application.include_router(router)
+
+    @application.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(application.state.meter.told(), media_type="text/plain; version=0.0.4")
+
     return application
+
+
+def _prepare(parts: Parts, settings: HordeModelReferenceSettings) -> None:
+    """What takes a while and must be there before the first request."""
+    if parts.store is None:
+        with suppress(ReferenceUnavailable):  # a relay that finds nobody goes on looking, and says so until then
+            parts.reference.warm()
+    else:
+        parts.store.head()
+        if settings.mirror_enabled:
+            Mirror(parts.store, parts.root).keep_up()
+
+
+def _open(application: Service, serving: Serving, ends: ExitStack) -> None:
+    bell, streams, state = serving.feed.bell, Streams(), application.state
+    state.serving, state.streams = serving, streams
+    ends.callback(bell.close)
+
+    def gauges() -> Mapping[str, float]:
+        told = {"replicas_connected": max(streams.open, len(bell)), "revision": serving.present.revision or 0}
+        return told | {"age_seconds": serving.age or 0}
+
+    state.meter = meter = Meter(gauges)
+    settings = serving.settings
+    if settings.service.access_log:
+        access_log.setLevel(logging.INFO)
+        access_log.addHandler(handler := logging.StreamHandler(sys.stdout))
+        ends.callback(access_log.removeHandler, handler)
+    application.front = Front(
+        application.answer,
+        serving.present,
+        meter,
+        lambda: application.router.routes,
+        has_cors=bool(settings.cors_allowed_origins),
+        logs_access=settings.service.access_log,
+    )
+    ends.callback(setattr, application, "front", None)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        _before_the_end(number, bell.close, ends)
 
 
 def _before_the_end(number: signal.Signals, tell: Callable[[], object], ends: ExitStack) -> None:

@@ -7,30 +7,29 @@ Whoever waits is on the list before the next look begins, so no revision is miss
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from horde_model_reference.errors import StoreError
 
 __all__ = ["Bell"]
 
-_LOOK_SECONDS, _BREATH_SECONDS, _MOST_WAITING = 0.05, 0.2, 20_000
+_LOOK_SECONDS, _BREATH_SECONDS, _MOST_WAITING = 0.02, 0.2, 20_000
 
 
 class Bell:
-    """`head` reads the newest revision, on a thread. Made in the loop whose requests wait."""
+    """`look` tells the newest revision; it may raise `StoreError`. Made in the loop whose requests wait."""
 
-    def __init__(self, head: Callable[[], int]) -> None:
-        self._head = head
+    def __init__(self, look: Callable[[], Awaitable[int]]) -> None:
+        self.look = look
         self._loop = asyncio.get_running_loop()
         self._rung = asyncio.Event()
         self._waiting: dict[asyncio.Future[int], int] = {}
         self._watch: asyncio.Task[None] | None = None
-        self._closed = False
+        self.is_closed = False
 
-    async def look(self) -> int:
-        """The newest revision. Raises `StoreError`."""
-        return await asyncio.to_thread(self._head)
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     async def other_than(self, seen: int, seconds: float) -> int:
         """The newest revision as soon as it is another than `seen`, or `seen` after `seconds`. Raises `StoreError`.
@@ -45,7 +44,7 @@ class Bell:
         self._rung.set()
         self._watch = self._watch or self._loop.create_task(self._watching())
         try:
-            async with asyncio.timeout(min(seconds, _BREATH_SECONDS) if self._closed else seconds):
+            async with asyncio.timeout(min(seconds, _BREATH_SECONDS) if self.is_closed else seconds):
                 return await waiter
         except TimeoutError:
             return seen
@@ -58,7 +57,7 @@ class Bell:
 
     def close(self) -> None:
         """Let everybody go: the server is about to end. May be called on any thread, and by a handler of signals."""
-        self._closed = True
+        self.is_closed = True
         self._do_soon(self._wake)
 
     def _do_soon(self, what: Callable[[], None]) -> None:
@@ -69,8 +68,7 @@ class Bell:
         try:
             while self._waiting:
                 self._rung.clear()
-                head = await self.look()
-                self._wake(head)
+                self._wake(await self.look())
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._rung.wait(), _LOOK_SECONDS)
         except StoreError as error:

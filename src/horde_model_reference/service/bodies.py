@@ -6,16 +6,35 @@ import gzip
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
-from typing import NamedTuple
+from functools import lru_cache, partial
+
+import brotli
+import zstandard
 
 from horde_model_reference.domain.snapshots import content_etag
 from horde_model_reference.single_flight import SingleFlight
 
-__all__ = ["CODINGS", "IDENTITY", "Answer", "Body", "preferred_coding"]
+__all__ = ["CODINGS", "IDENTITY", "Body", "preferred_coding"]
 
 IDENTITY = "identity"
-CODINGS: dict[str, Callable[[bytes], bytes]] = {"gzip": partial(gzip.compress, compresslevel=9, mtime=0)}
+_HUGE = 4_000_000
+"""From so many bytes on the best compression takes seconds, while a reader waits."""
+
+
+def _zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=6 if len(data) > _HUGE else 17).compress(data)
+
+
+def _brotli(data: bytes) -> bytes:
+    compressed: bytes = brotli.compress(data, quality=4 if len(data) > _HUGE else 6)
+    return compressed
+
+
+def _gzip(data: bytes) -> bytes:
+    return gzip.compress(data, compresslevel=4 if len(data) > _HUGE else 9, mtime=0)
+
+
+CODINGS: dict[str, Callable[[bytes], bytes]] = {"zstd": _zstd, "br": _brotli, "gzip": _gzip}
 """Content codings in the order in which we prefer them. A further one is a further row."""
 
 _WORTH_COMPRESSING = 1024
@@ -33,12 +52,13 @@ def preferred_coding(accepted: str) -> str:
     return best if offered[best] > 0 and offered[best] >= weights.get(IDENTITY, 0.0) else IDENTITY
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Body:
     """The bytes of an answer. Safe to use from many threads."""
 
     data: bytes
     _forms: dict[str, bytes] = field(default_factory=dict)
+    _tags: dict[str, str] = field(default_factory=dict)
 
     def coding(self, accepted: str) -> str:
         """The coding for a reader with that `Accept-Encoding`; what is small is never worth one."""
@@ -54,16 +74,9 @@ class Body:
         return self._forms.get(coding) or self._forms.setdefault(coding, CODINGS[coding](self.data))
 
     def etag(self, coding: str) -> str:
-        """A strong entity tag; each form has its own, and all follow from the hash of the plain bytes."""
-        return self._tag if coding == IDENTITY else f'{self._tag[:-1]}-{coding}"'
+        """A strong entity tag: the hash of exactly the bytes of that form, so equal in every process that has them."""
+        return self._tags.get(coding) or self._tags.setdefault(coding, content_etag(self.form(coding)))
 
-    @cached_property
-    def _tag(self) -> str:
-        return content_etag(self.data)
-
-
-class Answer(NamedTuple):
-    """A body and the newest revision at which it was current, None where that is not known."""
-
-    body: Body
-    revision: int | None
+    def made(self) -> list[str]:
+        """The codings whose tags are known so far: only those can a reader have been told."""
+        return list(self._tags)

@@ -1,30 +1,41 @@
-"""The routes: each takes what it needs, asks `Serving` or `Feed`, and answers. One factory serves both API versions."""
+"""The routes of reading: each takes what it needs, asks `Serving`, and answers. One factory serves both versions."""
 
 # No `from __future__ import annotations` here: FastAPI could not see types that are local to the factory.
-import re
+import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from horde_model_reference.domain.categories import CANONICAL_CATEGORIES, find_category, get_all_registered_categories
-from horde_model_reference.errors import RevisionUnknown, StoreError, UnknownCategory
-from horde_model_reference.service.bodies import CODINGS, IDENTITY, Answer, Body, preferred_coding
-from horde_model_reference.service.errors import no_feed
-from horde_model_reference.service.feed import Feed, Question
+from horde_model_reference.domain.metadata import CategoryMetadata
+from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
+from horde_model_reference.errors import UnknownCategory
+from horde_model_reference.service.answers import Ready
+from horde_model_reference.service.errors import RESPONSES
+from horde_model_reference.service.renderings import Form
+from horde_model_reference.service.schemas import (
+    BackendInfo,
+    CategoryLastUpdatedResponse,
+    CategoryName,
+    ContainsMessage,
+    HeartbeatResponse,
+    LastUpdatedResponse,
+    Manifest,
+)
 from horde_model_reference.service.serving import Serving
+from horde_model_reference.settings import CanonicalFormat as _Format
 from horde_model_reference.settings import ReplicateMode
 
-__all__ = ["VERSIONS", "ApiVersion", "FeedFirst", "changes_router", "reference_router", "root_router"]
+__all__ = ["V1_NAMES", "VERSIONS", "ApiVersion", "Served", "metadata_router", "reference_router", "root_router"]
 
-_MOST_CHANGES = 1000
-_LONGEST_WAIT = 55  # many proxies give up on a request after a minute
-_POLLED = {f"{prefix}/model_references/v2/changes" for prefix in ("", "/api")}
-_POLL = re.compile(rb"since=(\d{1,18})(?:&at=([0-9a-f]{8}))?(?:&wait=(\d{1,3}(?:\.\d{1,6})?))?")
+_DOCS = "Its interface is documented at /api/docs."
+_BUSY: dict[int | str, dict[str, Any]] = {503: RESPONSES[503]}
+_ABSENT: dict[int | str, dict[str, Any]] = {status: RESPONSES[status] for status in (404, 422, 503)}
+_PAST: dict[int | str, dict[str, Any]] = _ABSENT | {410: RESPONSES[410]}
+At = Annotated[int | None, Query(ge=0, description="A past revision, of the `X-Reference-Revision` that answers carry")]
 
 
 async def _serving(request: Request) -> Serving:
@@ -32,18 +43,11 @@ async def _serving(request: Request) -> Serving:
     return serving
 
 
-async def _feed(request: Request) -> Feed:
-    feed: Feed | None = request.app.state.feed
-    if feed is None:
-        raise no_feed()
-    return feed
-
-
 Served = Annotated[Serving, Depends(_serving)]
-Changes = Annotated[Feed, Depends(_feed)]
 
 
-def _v2_category(model_category_name: str) -> str:
+async def _v2_category(model_category_name: CategoryName) -> str:
+    """A category of v2; what is none is the fault that FastAPI finds with a value outside an enumeration."""
     try:
         return find_category(model_category_name)
     except UnknownCategory as error:
@@ -52,170 +56,199 @@ def _v2_category(model_category_name: str) -> str:
         raise RequestValidationError([fault | {"input": model_category_name, "ctx": {"expected": expected}}]) from None
 
 
-_V1_NAMES = {
+V1_NAMES = {
     "stable_diffusion": "image_generation",
     "stable_diffusion.json": "image_generation",
     "db.json": "text_generation",
 }
 
 
-def _v1_category(model_category_name: str) -> str:
-    return find_category(_V1_NAMES.get(model_category_name) or model_category_name.removesuffix(".json"))
+async def _v1_category(model_category_name: str) -> str:
+    return find_category(V1_NAMES.get(model_category_name) or model_category_name.removesuffix(".json"))
 
 
 @dataclass(frozen=True)
 class ApiVersion:
-    """What differs between the two interfaces: the prefix, how categories are spelt, and whether models have routes."""
+    """What differs between the two interfaces: how categories are listed and spelt, and what their operations are
+    called; what the records of a category are, and which of the two formats its metadata counts."""
 
     name: str
+    form: Form
     categories: Callable[[], list[str]]
-    category: Callable[[str], str]
+    category: Callable[[str], Any]
     operations: str
-    has_models: bool
+    records: Any
+    canonical: _Format
 
+
+_RECORD_TYPES = (*map(get_record_type_for_category, get_all_registered_categories()), GenericModelRecord)
+_RECORDS = dict[str, Union[_RECORD_TYPES]]  # type: ignore[valid-type]  # noqa: UP007  (of as many as there are)
 
 VERSIONS = (
-    ApiVersion("v1", lambda: list(get_all_registered_categories()), _v1_category, "legacy", has_models=False),
-    ApiVersion("v2", lambda: list(CANONICAL_CATEGORIES), _v2_category, "v2", has_models=True),
+    ApiVersion(
+        "v1",
+        Form.V1,
+        lambda: [*get_all_registered_categories()],
+        _v1_category,
+        "legacy",
+        dict[str, Any],
+        _Format.legacy,
+    ),
+    ApiVersion("v2", Form.V2, lambda: [*CANONICAL_CATEGORIES], _v2_category, "v2", _RECORDS, _Format.v2),
 )
 
 
 def root_router() -> APIRouter:
     """What the service says of itself."""
-    router = APIRouter()
+    router = APIRouter(tags=["default"], responses=_BUSY)
 
-    @router.get("/")
-    async def read_root() -> dict[str, str]:
+    @router.get("/", operation_id="read_root__get", response_model=ContainsMessage)
+    async def read_root(serving: Served) -> Response:
         """A welcome, and where the documentation is."""
-        return {"message": "This is the AI Horde model reference. The interface is documented at /api/docs."}
+        return Ready(await serving.document({"message": f"This is the AI Horde model reference. {_DOCS}"}))
 
-    @router.get("/heartbeat")
-    async def heartbeat() -> dict[str, str]:
-        """Whether the service is up."""
-        return {"status": "ok"}
+    @router.get("/heartbeat", operation_id="heartbeat_heartbeat_get")
+    async def heartbeat(serving: Served) -> HeartbeatResponse:
+        """Whether the service is up, and whether what it serves is as new as it should be."""
+        return Ready(await serving.heartbeat())  # type: ignore[return-value]
 
-    @router.get("/replicate_mode")
-    async def replicate_mode(serving: Served) -> dict[str, str | bool]:
+    @router.get("/replicate_mode", operation_id="replicate_mode_replicate_mode_get", response_model=BackendInfo)
+    async def replicate_mode(serving: Served) -> Response:
         """Whether this service owns the reference, in which format it accepts changes, and whether it does now."""
-        mode = ReplicateMode.REPLICA if serving.parts.store is None else ReplicateMode.PRIMARY
-        return {"replicate_mode": mode, "canonical_format": serving.settings.canonical_format, "writable": False}
+        mode = ReplicateMode.PRIMARY if serving.is_primary else ReplicateMode.REPLICA
+        told = {"replicate_mode": mode, "canonical_format": serving.settings.canonical_format, "writable": False}
+        return Ready(await serving.document(told))
 
     return router
 
 
 def reference_router(version: ApiVersion) -> APIRouter:
     """The reads of one API version."""
-    router = APIRouter(prefix=f"/model_references/{version.name}", tags=[version.name])
+    router = APIRouter(prefix=f"/model_references/{version.name}", tags=[version.name], responses=_ABSENT)
+    _add_lists(router, version)
+    if version.form is Form.V2:
+        _add_v2(router)
+    else:
+        _add_text_with_groups(router)
     Category = Annotated[str, Depends(version.category)]  # noqa: N806  (a type)
 
-    @router.get("/model_categories", operation_id=f"read_{version.operations}_references_names")
-    async def read_names() -> list[str]:
-        """The categories of this interface."""
-        return version.categories()
-
-    @router.get("/{model_category_name}", operation_id=f"read_{version.operations}_reference")
-    def read_category(request: Request, serving: Served, category: Category) -> Response:
+    @router.get(
+        "/{model_category_name}",
+        operation_id=f"read_{version.operations}_reference",
+        response_model=version.records,
+        responses=_PAST,
+    )
+    async def read_category(serving: Served, category: Category, at: At = None) -> Response:
         """All records of a category by name."""
-        return _respond(request, serving.answer(version.name, category))
-
-    if version.has_models:
-
-        @router.get("/{model_category_name}/model/{model_name:path}", operation_id="read_v2_single_model")
-        def read_model(request: Request, serving: Served, category: Category, model_name: str) -> Response:
-            """One record. Names may hold slashes, raw or encoded."""
-            return _respond(request, serving.answer(version.name, category, model_name))
+        return Ready(await serving.category(version.form, category, at))
 
     return router
 
 
-def changes_router() -> APIRouter:
-    """What happened after a revision. Goes before the categories: its path looks like one of theirs."""
-    router = APIRouter(prefix="/model_references/v2", tags=["v2"])
-    statuses: dict[int | str, dict[str, Any]] = {
-        204: {"description": "Nothing happened after `since`"},
-        404: {"description": "A replica keeps no log of changes"},
-        410: {"description": "Nobody can go on from `since`: read whole"},
-    }
+def _add_lists(router: APIRouter, version: ApiVersion) -> None:
+    @router.get("/info", operation_id=f"read_{version.operations}_reference_api_info", response_model=ContainsMessage)
+    async def read_info(serving: Served) -> Response:
+        """What this interface is."""
+        told = f"This is version {version.name} of the model reference. {_DOCS}"
+        return Ready(await serving.document({"message": told}))
 
-    @router.get("/changes", operation_id="read_v2_changes", responses=statuses)
-    async def read_changes(
-        request: Request,
-        feed: Changes,
-        since: Annotated[int, Query(ge=0)] = 0,
-        category: str | None = None,
-        limit: Annotated[int, Query(ge=1, le=_MOST_CHANGES)] = _MOST_CHANGES,
-        wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT)] = 0,
-        at: Annotated[str | None, Query(description="The `X-Reference-Mark` that came with revision `since`")] = None,
-    ) -> Response:
-        """What happened to records after revision `since`; where that is nothing yet, for `wait` seconds at most."""
-        only = None if category is None else find_category(category)
-        return await _whats_new(request, feed, since, at, wait, only, limit)
+    @router.get("/model_categories", operation_id=f"read_{version.operations}_references_names")
+    async def read_names(serving: Served) -> list[CategoryName]:
+        """The categories of this interface."""
+        return Ready(await serving.document(version.categories()))  # type: ignore[return-value]
+
+
+def _add_text_with_groups(router: APIRouter) -> None:
+    @router.get("/text_generation", operation_id="read_legacy_text_generation_reference", responses=_PAST)
+    async def read_text(serving: Served, include_group: bool = False, at: At = None) -> dict[str, Any]:
+        """All text models; `include_group` adds to each the group it belongs to."""
+        form = Form.V1_GROUPS if include_group else Form.V1
+        return Ready(await serving.category(form, "text_generation", at))  # type: ignore[return-value]
+
+
+def _add_v2(router: APIRouter) -> None:
+    @router.get("/manifest", operation_id="read_v2_manifest", response_model=Manifest)
+    async def read_manifest(serving: Served) -> Response:
+        """Of every category that is served: how many records, bytes, and the entity tag."""
+        return Ready(await serving.manifest())
+
+    for category in get_all_registered_categories():
+        _add_typed(router, category)
+
+    @router.get("/{model_category_name}/model/{model_name:path}", operation_id="read_v2_single_model", responses=_PAST)
+    async def read_model(
+        serving: Served, category: Annotated[str, Depends(_v2_category)], model_name: str, at: At = None
+    ) -> dict[str, Any]:
+        """One record. Names may hold slashes, raw or encoded."""
+        return Ready(await serving.model(category, model_name, at))  # type: ignore[return-value]
+
+
+def _add_typed(router: APIRouter, category: str) -> None:
+    record_type = get_record_type_for_category(category)
+
+    async def read_all(serving: Served, at: At = None) -> Response:
+        """All records of this category by name."""
+        return Ready(await serving.category(Form.V2, category, at))
+
+    async def read_one(serving: Served, model_name: str, at: At = None) -> Response:
+        """One record of this category. Names may hold slashes, raw or encoded."""
+        return Ready(await serving.model(category, model_name, at))
+
+    for path, endpoint, many, told in (
+        (f"/{category}", read_all, "all", dict[str, record_type]),  # type: ignore[valid-type]
+        (f"/{category}/model/{{model_name:path}}", read_one, "one", record_type),
+    ):
+        operation = f"read_v2_{category}_{many}"
+        router.add_api_route(path, endpoint, operation_id=operation, response_model=told, responses=_PAST)
+
+
+def metadata_router(version: ApiVersion) -> APIRouter:
+    """How often and when the categories changed; of the format in which this PRIMARY accepts changes."""
+    prefix = f"/model_references/{version.name}/metadata"
+    router = APIRouter(prefix=prefix, tags=[version.name, "metadata"], responses=_ABSENT)
+    operations = f"{version.operations}"
+
+    async def counted(serving: Served) -> Serving:
+        if not serving.is_primary or serving.settings.canonical_format is not version.canonical:
+            raise HTTPException(503, f"Only a PRIMARY that accepts changes in {version.name} keeps this metadata")
+        return serving
+
+    Counted = Annotated[Serving, Depends(counted)]  # noqa: N806  (a type)
+    Category = Annotated[str, Depends(_v2_category)]  # noqa: N806
+
+    @router.get("/last_updated", operation_id=f"read_{operations}_last_updated", response_model=LastUpdatedResponse)
+    async def last_updated(serving: Counted) -> Response:
+        """When any category changed last."""
+        return Ready(await serving.document({"last_updated": await asyncio.to_thread(serving.parts.last_updated)}))
+
+    @router.get("/metadata", operation_id=f"read_all_{operations}_metadata")
+    async def all_metadata(serving: Counted) -> dict[str, CategoryMetadata]:
+        """The metadata of every category that ever had a record."""
+        found = await asyncio.gather(*(_metadata(serving, category) for category in get_all_registered_categories()))
+        told = {metadata.category: metadata.model_dump(mode="json") for metadata in found if metadata is not None}
+        return Ready(await serving.document(told))  # type: ignore[return-value]
+
+    @router.get(
+        "/{model_category_name}/last_updated",
+        operation_id=f"read_{operations}_category_last_updated",
+        response_model=CategoryLastUpdatedResponse,
+    )
+    async def category_last_updated(serving: Counted, category: Category) -> Response:
+        """When this category changed last."""
+        found = await _metadata(serving, category)
+        told = {"category": category, "last_updated": found.last_updated if found is not None else None}
+        return Ready(await serving.document(told))
+
+    @router.get("/{model_category_name}", operation_id=f"read_{operations}_category_metadata")
+    async def category_metadata(serving: Counted, category: Category) -> CategoryMetadata:
+        """The metadata of one category."""
+        found = await _metadata(serving, category)
+        if found is None:
+            raise HTTPException(404, f"{category} never had a record")
+        return Ready(await serving.document(found.model_dump(mode="json")))  # type: ignore[return-value]
 
     return router
 
 
-async def _whats_new(
-    request: Request, feed: Feed, since: int, at: str | None, wait: float, only: str | None, limit: int
-) -> Response:
-    if at is not None and await feed.marked(since) != at:  # the reader followed another history up to there
-        raise RevisionUnknown(since, await feed.bell.look())
-    head = await (feed.bell.other_than(since, wait) if wait else feed.bell.look())
-    mark = await feed.marked(head)
-    if head == since:
-        return Response(status_code=204, headers={"X-Reference-Revision": str(head), "X-Reference-Mark": mark})
-    coding = preferred_coding(_joined(request, "accept-encoding"))
-    answer = await feed.tell(Question(since, only, limit, coding), head)
-    await feed.marked(answer.revision or 0)
-    return _respond(request, answer)
-
-
-class FeedFirst:
-    """In front of the framework: what replicas ask all day, of which the framework's share would be the largest.
-
-    Whatever is not such a question, or has no such answer, goes on to the routes, which say so.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (await _polled(scope) or self._app)(scope, receive, send)
-
-
-async def _polled(scope: Scope) -> Response | None:
-    is_read = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] in _POLLED
-    asked = _POLL.fullmatch(scope["query_string"]) if is_read else None
-    feed: Feed | None = scope["app"].state.feed if asked else None
-    if asked is None or feed is None or (wait := float(asked[3] or 0)) > _LONGEST_WAIT:
-        return None
-    since, at = int(asked[1]), asked[2].decode() if asked[2] else None
-    with suppress(RevisionUnknown, StoreError):
-        return await _whats_new(Request(scope), feed, since, at, wait, None, _MOST_CHANGES)
-    return None
-
-
-def _joined(request: Request, header: str) -> str:
-    return ",".join(request.headers.getlist(header))
-
-
-def _respond(request: Request, answer: Answer) -> Response:
-    body, coding = answer.body, answer.body.coding(_joined(request, "accept-encoding"))
-    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-    if answer.revision is not None:
-        headers["X-Reference-Revision"] = str(answer.revision)
-        feed: Feed | None = request.app.state.feed
-        headers |= {"X-Reference-Mark": feed.mark(answer.revision)} if feed is not None else {}
-    known = _known_tag(_joined(request, "if-none-match"), body, coding)
-    if known is not None:
-        return Response(status_code=304, headers=headers | {"ETag": known})
-    if coding != IDENTITY:
-        headers["Content-Encoding"] = coding
-    return Response(body.form(coding), media_type="application/json", headers=headers | {"ETag": body.etag(coding)})
-
-
-def _known_tag(if_none_match: str, body: Body, coding: str) -> str | None:
-    """The tag of the form that the reader has: a cache goes on with the form whose tag it is told."""
-    known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    if "*" in known:
-        return body.etag(coding)
-    return next((tag for each in (coding, IDENTITY, *CODINGS) if (tag := body.etag(each)) in known), None)
+async def _metadata(serving: Serving, category: str) -> CategoryMetadata | None:
+    return await asyncio.to_thread(serving.parts.metadata, category)

@@ -1,18 +1,24 @@
-"""What the service gives out: bodies rendered once for each snapshot, with the tags and revisions that go with them."""
+"""What the service gives out: the parts of a PRIMARY or of a relay, put together in the loop of the app."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import asyncio
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 
-from horde_model_reference.domain.categories import Category, find_category, get_category_descriptor
-from horde_model_reference.domain.events import Entry
-from horde_model_reference.domain.findings import JsonObject
-from horde_model_reference.domain.snapshots import Snapshot
-from horde_model_reference.errors import ModelNotFound, ReferenceUnavailable
-from horde_model_reference.formats.json_codec import decode_object, encode
-from horde_model_reference.formats.legacy import v1_body
-from horde_model_reference.formats.wire import wire_documents
-from horde_model_reference.service.bodies import Answer, Body
+from horde_model_reference.domain.categories import find_category, get_all_registered_categories
+from horde_model_reference.errors import ReferenceUnavailable, SourceUnavailable
+from horde_model_reference.formats.json_codec import encode
+from horde_model_reference.service.answers import CURRENT, FOREVER, Answer
+from horde_model_reference.service.bodies import IDENTITY, Body
+from horde_model_reference.service.feed import Feed, OfStoreLog
+from horde_model_reference.service.present import OfReferencePresent, OfStorePresent, Present
+from horde_model_reference.service.relay import OfReferenceLog
+from horde_model_reference.service.renderings import Content, Form, OfReference, OfStore, Rendering, Renderings
+from horde_model_reference.service.schemas import AIHordeStatus, HeartbeatResponse, ReferenceState
 from horde_model_reference.settings import HordeModelReferenceSettings
 from horde_model_reference.wiring import Parts
 
@@ -20,72 +26,120 @@ __all__ = ["Serving"]
 
 
 @dataclass(frozen=True)
-class _Rendered:
-    """Everything rendered of one snapshot so far: the bodies of models by name, the whole category's under None."""
-
-    snapshot: Snapshot
-    documents: JsonObject
-    bodies: dict[str | None, Body] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Serving:
-    """Renders what the parts hold. Safe to use from many threads."""
+    """Used in one event loop; work that takes a while is done on threads."""
 
     parts: Parts
     settings: HordeModelReferenceSettings
-    _rendered: dict[tuple[str, Category], _Rendered] = field(default_factory=dict)
+    present: Present
+    renderings: Renderings
+    feed: Feed
+    searching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """For long searches: more threads that compute keep the event loop waiting, and search no faster."""
 
-    def answer(self, version: str, category: str, name: str | None = None) -> Answer:
-        """A category as `v2` or `v1` tells it, or one record, by its key.
+    @classmethod
+    def over(cls, parts: Parts, settings: HordeModelReferenceSettings) -> Serving:
+        """A PRIMARY where the parts have a store, else a relay. Called in the loop."""
+        if parts.store is not None:
+            present, log = OfStorePresent(parts.store), OfStoreLog(parts.store)
+            feed = Feed(log, present.now)
+            parts.store.subscribe(feed.bell.ring)
+            return cls(parts, settings, present, OfStore(parts.store, feed.mark), feed)
+        relayed = OfReferenceLog(parts.reference)
+        relayed.head()  # from here on it knows what happens
+        feed = Feed(relayed, partial(asyncio.to_thread, relayed.head))
+        return cls(parts, settings, OfReferencePresent(parts.reference), OfReference(parts.reference), feed)
 
-        Raises `UnknownCategory`, `ModelNotFound`, and `ReferenceUnavailable`, also where v1 has nothing to tell.
+    @property
+    def is_primary(self) -> bool:
+        """Whether it owns the reference."""
+        return self.parts.store is not None
+
+    @property
+    def age(self) -> int | None:
+        """How many seconds ago all that a relay holds was last known to be current; None for a PRIMARY."""
+        if self.is_primary:
+            return None
+        return max((int(each.age) for each in self.parts.reference.status()), default=0)
+
+    @property
+    def has_feed(self) -> bool:
+        """Whether there are revisions to count changes by."""
+        return self.is_primary or self.present.revision is not None
+
+    async def category(self, form: Form, category: str, at: int | None = None) -> Answer:
+        """All records of a category, now or at revision `at`.
+
+        Raises `UnknownCategory`, `RevisionUnknown`, and `ReferenceUnavailable`, also where v1 has nothing to tell.
         """
-        current = self._current(version, find_category(category))
-        body = current.bodies.get(name)
-        if body is None:
-            if name is not None and name not in current.documents:
-                raise ModelNotFound(name, category)
-            encoded = encode(current.documents if name is None else current.documents[name])
-            body = current.bodies.setdefault(name, Body(encoded))
-        return Answer(body, current.snapshot.revision)
+        rendering = await self.rendering(form, category, at)
+        return _told(rendering, rendering.content.body, at)
 
-    def _current(self, version: str, category: Category) -> _Rendered:
-        snapshot = self._snapshot(category)
-        known = self._rendered.get((version, category))
-        if known is not None and known.snapshot.body is snapshot.body:
-            return replace(known, snapshot=snapshot)
-        rendered = self._rendered[version, category] = _Rendered(*_RENDERERS[version](self, snapshot))
-        return rendered
+    async def model(self, category: str, name: str, at: int | None = None) -> Answer:
+        """One record, by its key. Raises `ModelNotFound` as well."""
+        rendering = await self.rendering(Form.V2, category, at)
+        return _told(rendering, Body(rendering.content.document(name)), at)
 
-    def _snapshot(self, category: Category) -> Snapshot:
-        return self.parts.reference.snapshot(category, fresh=self.parts.store is not None)
+    async def rendering(self, form: Form, category: str, at: int | None = None) -> Rendering:
+        """The same with everything that is known of it."""
+        category = find_category(category)
+        if at is not None:
+            return await asyncio.to_thread(self.renderings.past, form, category, at)
+        now = await self.present.now()
+        known = self.renderings.known(form, category, now)
+        if known is not None:
+            return known
+        return await asyncio.to_thread(self.renderings.make, form, category, now)
 
-    def render_v2(self, snapshot: Snapshot) -> tuple[Snapshot, JsonObject]:
-        """The wire documents of a snapshot."""
-        return snapshot, wire_documents(snapshot.category, decode_object(snapshot.body, where=snapshot.category))
+    async def all_renderings(self, categories: Iterable[str]) -> list[Rendering]:
+        """Those of these that there are; a relay may lack some."""
+        found = []
+        for category in categories:
+            with suppress(ReferenceUnavailable, SourceUnavailable):
+                found.append(await self.rendering(Form.V2, category))
+        return found
 
-    def render_v1(self, snapshot: Snapshot) -> tuple[Snapshot, JsonObject]:
-        """The legacy entries of a snapshot, with the originals of what nobody changed; or of a later one."""
-        if not get_category_descriptor(snapshot.category).has_legacy_format:
-            raise ReferenceUnavailable(snapshot.category, "it has no legacy format")
-        snapshot, entries = self._with_entries(snapshot)
-        whole = decode_object(snapshot.body, where=snapshot.category)
-        documents = {name: document for name, document in whole.items() if isinstance(document, dict)}
-        origins = {name: decode_object(entry.origin) for name, entry in entries.items() if entry.origin is not None}
-        if not (told := v1_body(snapshot.category, documents, origins)):
-            raise ReferenceUnavailable(snapshot.category, "it has no records in the legacy format")
-        return snapshot, told
+    async def warm(self) -> None:
+        """Make what everybody asks for."""
+        for rendering in await self.all_renderings(get_all_registered_categories()):
+            await asyncio.to_thread(lambda content: (content.body, content.listed), rendering.content)
 
-    def _with_entries(self, snapshot: Snapshot) -> tuple[Snapshot, dict[str, Entry]]:
-        """The rows behind a snapshot; where a change came between the two reads, both are read again."""
-        while self.parts.store is not None:
-            entries = self.parts.store.entries(snapshot.category)
-            now = self._snapshot(snapshot.category)
-            if now.body is snapshot.body:
-                return now, entries
-            snapshot = now
-        return snapshot, {}
+    async def document(self, value: object, revision: int | None = None) -> Answer:
+        """Something else that is right as long as nothing changes; bytes are JSON already."""
+        if revision is None:
+            await self.present.now()
+            revision = self.present.revision
+        body = Body(value if isinstance(value, bytes) else encode(value))
+        return Answer(body, revision, None if revision is None else await self.feed.marked(revision))
+
+    async def heartbeat(self) -> Answer:
+        """Whether all is well. Raises `StoreError` where nothing can be read."""
+        status = [] if self.is_primary else self.parts.reference.status()
+        stale = [each.category for each in status if each.stale]
+        revision = await self.feed.bell.look()
+        told = HeartbeatResponse(
+            status="degraded" if stale else "ok",
+            ai_horde=AIHordeStatus(),
+            reference=ReferenceState(revision=revision, age=self.age or 0, stale=stale),
+        )
+        return await self.document(told.model_dump(mode="json"), revision)
+
+    async def manifest(self) -> Answer:
+        """Of every category that is served: how many records, bytes, and the entity tag."""
+        while True:
+            revision = await self.feed.bell.look()
+            kinds = get_all_registered_categories()
+            renderings = await self.all_renderings([name for name in kinds if not kinds[name].managed_elsewhere])
+            categories = {each.content.category: await asyncio.to_thread(_listed, each.content) for each in renderings}
+            if await self.feed.bell.look() == revision:
+                return await self.document({"revision": revision, "categories": categories}, revision)
 
 
-_RENDERERS = {"v1": Serving.render_v1, "v2": Serving.render_v2}
+def _listed(content: Content) -> dict[str, object]:
+    return {"count": len(content.pieces), "bytes": len(content.body.data), "etag": content.body.etag(IDENTITY)}
+
+
+def _told(rendering: Rendering, body: Body, at: int | None) -> Answer:
+    content, revision, mark, checked = rendering
+    age = None if checked is None else max(0, int(time.time() - checked))
+    return Answer(body, revision, mark, content.updated, age, CURRENT if at is None else FOREVER)

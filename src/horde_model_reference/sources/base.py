@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Protocol, TypeAlias
 
 from horde_model_reference.domain.categories import Category, get_category_descriptor
@@ -13,7 +12,7 @@ from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import Call, Flow
 
-__all__ = ["CLOCK_SLACK", "Ask", "Found", "Source", "Wanted", "one_by_one", "require_ours"]
+__all__ = ["CLOCK_SLACK", "Answer", "Ask", "Found", "Source", "Wanted", "one_by_one", "require_ours"]
 
 CLOCK_SLACK = 5.0
 """Seconds that the clocks of processes may differ; what is noted later than that from now tells of a wrong clock."""
@@ -21,17 +20,15 @@ CLOCK_SLACK = 5.0
 Wanted: TypeAlias = Mapping[Category, Snapshot | None]
 """The categories that are wanted, each with the snapshot that the reader has."""
 
-Found: TypeAlias = dict[Category, "Snapshot | SourceUnavailable"]
-"""For each of them a snapshot, or why there is none."""
+Answer: TypeAlias = Snapshot | SourceUnavailable
+"""A snapshot, or why there is none."""
+Found: TypeAlias = dict[Category, Answer]
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question to a source.
-
-    `since`: what was known to be current at this Unix time or later is new enough. `wait`: for how many seconds a
-    source that can may hold the question until something changes.
-    """
+    """One question to a source. `since`: what was known to be current at this Unix time or later is new enough. `wait`:
+    for how many seconds a source that can may hold the question until something changes."""
 
     wanted: Wanted
     since: float = -math.inf
@@ -63,17 +60,14 @@ class Source(Protocol):
 
 def one_by_one(ask: Ask, read: Callable[[Category, Snapshot | None], Snapshot]) -> Flow[Found]:
     """The answers of a source on this machine: `read` may block, and raises `SourceUnavailable` for one category."""
-    found: Found = yield Call(partial(_each, ask, read))
-    return found
 
-
-def _each(ask: Ask, read: Callable[[Category, Snapshot | None], Snapshot]) -> Found:
-    found: Found = {}
-    for category, known in ask.wanted.items():
+    def each(category: Category, known: Snapshot | None) -> Answer:
         try:
-            found[category] = read(category, known)
+            return read(category, known)
         except SourceUnavailable as refusal:
-            found[category] = refusal
+            return refusal
+
+    found: Found = yield Call(lambda: {category: each(category, known) for category, known in ask.wanted.items()})
     return found
 
 

@@ -101,11 +101,8 @@ class FolderSource:
         return _labelled(found, note) if noted and note is not None else found
 
     def keep(self, found: Found) -> bool:
-        """Write what is new, each file before the note about it, and say whether anything was.
-
-        Nothing goes back to an earlier revision.
-        Who calls it has the turn of this folder. Raises `OSError`.
-        """
+        """Write what is new, each file before the note about it, and say whether anything was. Nothing goes back to an
+        earlier revision. Who calls it has the turn of this folder. Raises `OSError`."""
         notes = self._notes()
         before = dict(notes)
         for category, snapshot in found.items():
@@ -126,9 +123,8 @@ class FolderSource:
             if digest != there:
                 write_atomically(path, data)
             there = digest
-        return _Note(
-            snapshot.source, snapshot.revision, snapshot.tag, snapshot.checked or time.time(), there, snapshot.mark
-        )
+        checked = snapshot.checked or time.time()
+        return _Note(snapshot.source, snapshot.revision, snapshot.tag, checked, there, snapshot.mark)
 
     def _notes(self) -> dict[str, _Note]:
         try:

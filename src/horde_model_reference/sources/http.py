@@ -17,13 +17,14 @@ from horde_model_reference.domain.snapshots import Delta, Snapshot, content_etag
 from horde_model_reference.errors import MalformedInput, SourceUnavailable, UnknownCategory
 from horde_model_reference.flow import All, Call, Fetch, Flow, Request, Response
 from horde_model_reference.formats.json_codec import decode_object, encode
-from horde_model_reference.sources.base import Ask, Found, require_ours
+from horde_model_reference.sources.base import Answer, Ask, Found, require_ours
 
 __all__ = ["GitHubSource", "PrimarySource"]
 
 _log = logger("sources")
 _OK, _NO_CONTENT, _NOT_MODIFIED = 200, 204, 304
-_ABSENT = (404, 410, 422)
+_GONE = 410
+_ABSENT = (404, _GONE, 422)
 """What a PRIMARY says of a category it does not have, an older one also of a route it does not have."""
 _RECORD_AFTER: dict[str, type] = {"create": dict, "update": dict, "delete": type(None)}
 _BUSY = (429, 503)
@@ -38,14 +39,12 @@ _HOLDS_LOST, _WITHOUT_SECONDS = 3, 600.0
 
 @dataclass
 class PrimarySource:
-    """PRIMARY, or any service that speaks its read interface. `base_url` ends where `/model_references` begins.
+    """PRIMARY, or any service that speaks its read interface. `name` is its address, up to `/model_references`. What
+    the reader has with a revision costs one request for all categories together: the changes since then. A PRIMARY that
+    has no feed, or cannot tell, is asked for each category on a condition; one that cannot hold a question for long is
+    not made to."""
 
-    What the reader has with a revision costs one request for all categories together: the changes since then. A PRIMARY
-    that has no feed, or cannot tell, is asked for each category on a condition; one that cannot hold a question for
-    long is not made to.
-    """
-
-    base_url: str
+    name: str
     deadline: float
     max_bytes: int
     _no_feed_until: float = field(default=0.0, init=False)
@@ -53,15 +52,12 @@ class PrimarySource:
     _holds_lost: int = field(default=0, init=False)
     _has_answered: bool = field(default=False, init=False)
 
-    @property
-    def name(self) -> str:
-        return self.base_url
-
     def read(self, ask: Ask) -> Flow[Found]:
         found: Found = {}
         try:
-            found = yield from self._changed(ask)
-            if ask.wait:
+            changed = yield from self._changed(ask)
+            found = changed or {}
+            if ask.wait and changed is not None:
                 unheard = SourceUnavailable(self.name, "has no feed of changes", absent=True)
                 return ask.without(found).refused(unheard) | found
             for category, known in ask.without(found).wanted.items():
@@ -72,7 +68,7 @@ class PrimarySource:
 
     # -- one category, whole --
 
-    def _whole(self, category: Category, known: Snapshot | None) -> Flow[Snapshot | SourceUnavailable]:
+    def _whole(self, category: Category, known: Snapshot | None) -> Flow[Answer]:
         try:
             require_ours(self.name, category)
         except SourceUnavailable as refusal:
@@ -87,29 +83,28 @@ class PrimarySource:
             doubt = "" if known_route else "; is PRIMARY_API_URL right?"
             return SourceUnavailable(self.name, f"answered {response.status} for {url}{doubt}", absent=known_route)
         if response.status == _NOT_MODIFIED and mine is not None:
-            return mine.still_current(_later(mine.revision, _revision(response)), _mark(response))
+            same = mine.still_current(_later(mine.revision, _revision(response)), _mark(response))
+            return replace(same, older=_age(response))
         if response.status not in (_OK, *_BUSY):
             return SourceUnavailable(self.name, f"answered {response.status}")
         _require(self.name, response, _OK)
         try:
             body: bytes = yield Call(lambda: encode(_decoded(response, self.max_bytes, where=category)))
         except MalformedInput as error:
-            page = response.body.lstrip().startswith(b"<")
-            return SourceUnavailable(
-                self.name, f"answered {_PAGE if page else f'something else than records: {error}'}"
-            )
+            is_page = response.body.lstrip().startswith(b"<")
+            what = _PAGE if is_page else f"something else than records: {error}"
+            return SourceUnavailable(self.name, f"answered {what}")
         mark = _mark(response)
-        return Snapshot(category, body, _revision(response), source=self.name, tag=_tag(response), mark=mark)
+        revision, older = _revision(response), _age(response)
+        return Snapshot(category, body, revision, source=self.name, tag=_tag(response), mark=mark, older=older)
 
     # -- all categories, by what changed --
 
-    def _changed(self, ask: Ask) -> Flow[Found]:
-        """What the feed says about the categories that can be followed; nothing where it cannot tell."""
-        mine = {
-            category: known
-            for category, known in ask.wanted.items()
-            if known is not None and known.source == self.name and known.revision is not None
-        }
+    def _changed(self, ask: Ask) -> Flow[Found | None]:
+        """What the feed says about the categories that can be followed; nothing where it cannot tell, and None where
+        nobody can go on from what the reader has."""
+        followed = ((c, k) for c, k in ask.wanted.items() if k is not None and k.source == self.name)
+        mine = {category: known for category, known in followed if known.revision is not None}
         now = time.monotonic()
         if not mine or now < self._no_feed_until or (ask.wait and now < self._no_hold_until):
             return {}
@@ -119,8 +114,10 @@ class PrimarySource:
         url = self._url(f"changes?since={since}{at}{wait}")
         try:
             response: Response = yield Fetch(Request(url, {}, self.deadline + ask.wait, self.max_bytes))
+            if response.status == _GONE:
+                return None
             if response.status in _ABSENT:
-                self._no_feed_until = now + (_WITHOUT_SECONDS if response.status != 410 else 0.0)
+                self._no_feed_until = now + _WITHOUT_SECONDS
                 return {}
             _require(self.name, response, _OK, _NO_CONTENT)
         except SourceUnavailable:
@@ -131,10 +128,11 @@ class PrimarySource:
         self._holds_lost = 0 if ask.wait else self._holds_lost
         self._has_answered = True
         found: Found = yield Call(partial(_applied, mine, since, response, self.max_bytes))
-        return found
+        older = _age(response)
+        return {c: replace(answer, older=older) for c, answer in found.items() if isinstance(answer, Snapshot)}
 
     def _url(self, path: str) -> str:
-        return f"{self.base_url.rstrip('/')}/model_references/v2/{path}"
+        return f"{self.name.rstrip('/')}/model_references/v2/{path}"
 
 
 def _applied(known: Mapping[Category, Snapshot], since: int, response: Response, max_bytes: int) -> Found:
@@ -145,34 +143,28 @@ def _applied(known: Mapping[Category, Snapshot], since: int, response: Response,
     try:
         answer = _decoded(response, max_bytes)
         revision, changes = answer.get("revision"), answer.get("changes")
-        if (
-            type(revision) is not int
-            or not since <= revision <= _LAST
-            or not isinstance(changes, list)
-            or answer.get("more")
-        ):
+        if type(revision) is not int or not isinstance(changes, list) or answer.get("more"):
+            return {}
+        if not since <= revision <= _LAST:
             return {}
         mark = _mark(response)
         return {category: _patched(snapshot, changes, revision, mark) for category, snapshot in known.items()}
-    except (MalformedInput, _NoChangeError):
+    except MalformedInput:
         return {}
 
 
-class _NoChangeError(Exception):
-    """An entry of the feed that cannot be applied."""
-
-
 def _patched(snapshot: Snapshot, changes: list[JsonValue], revision: int, mark: str | None) -> Snapshot:
-    """The snapshot with its changes, byte for byte what PRIMARY has: an update keeps its place, a new one is last."""
+    """The snapshot with its changes, byte for byte what PRIMARY has: an update keeps its place, a new one is last.
+    Raises `MalformedInput` for an entry of the feed that cannot be applied."""
     records: JsonObject = {}
     gone: set[str] = set()
     for change in changes:
         if not isinstance(change, dict):
-            raise _NoChangeError
+            raise MalformedInput("no change")
         name, record, at, operation = (change.get(key) for key in ("name", "record", "revision", "operation"))
         kind = _RECORD_AFTER.get(str(operation))
         if not isinstance(name, str) or type(at) is not int or kind is None or not isinstance(record, kind):
-            raise _NoChangeError
+            raise MalformedInput("no change that can be applied")
         if change.get("category") != snapshot.category or at <= (snapshot.revision or 0):
             continue
         if operation in ("delete", "create"):
@@ -191,9 +183,7 @@ def _patched(snapshot: Snapshot, changes: list[JsonValue], revision: int, mark: 
 @dataclass(frozen=True)
 class GitHubSource:
     """The legacy files of the two repositories, converted. `bases` is what a file name is appended to, by repository.
-
-    What cannot be converted costs that record alone, as in an import.
-    """
+    What cannot be converted costs that record alone, as in an import."""
 
     bases: Mapping[str, str]
     deadline: float
@@ -204,7 +194,7 @@ class GitHubSource:
         answers = yield All([self._one(category, known) for category, known in ask.wanted.items()])
         return dict(zip(ask.wanted, answers, strict=True))
 
-    def _one(self, category: Category, known: Snapshot | None) -> Flow[Snapshot | SourceUnavailable]:
+    def _one(self, category: Category, known: Snapshot | None) -> Flow[Answer]:
         descriptor = get_category_descriptor(category)
         if descriptor.github_source is None:
             return SourceUnavailable(self.name, f"does not publish {category}", absent=True)
@@ -228,7 +218,7 @@ def _converted(category: Category, data: bytes, where: str) -> bytes:
     from horde_model_reference.formats.wire import wire_document
 
     form = legacy_format(category)
-    entries, findings = form.read(data, where=where)
+    entries, findings = form.read(data, where)
     documents: JsonObject = {}
     for name, entry in entries.items():
         document, found = form.to_v2(category, name, entry)
@@ -302,6 +292,12 @@ def _later(known: int | None, told: int | None) -> int | None:
 def _mark(response: Response) -> str | None:
     value = response.headers.get("x-reference-mark", "")
     return value if _MARK.match(value) else None
+
+
+def _age(response: Response) -> float:
+    """How many seconds before it answered a relay, or a cache, last knew that this is so."""
+    value = response.headers.get("age", "")
+    return float(value) if _REVISION.match(value) else 0.0
 
 
 def _revision(response: Response) -> int | None:

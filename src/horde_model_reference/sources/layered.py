@@ -13,7 +13,7 @@ from horde_model_reference.domain.validation import validate_record
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import Call, Flow
 from horde_model_reference.formats.json_codec import decode_object
-from horde_model_reference.sources.base import Ask, Found, Source
+from horde_model_reference.sources.base import Answer, Ask, Found, Source
 from horde_model_reference.sources.local import StarterSource
 
 __all__ = ["Breaker", "Checked", "Else", "FirstThatAnswers", "instead_of"]
@@ -22,26 +22,22 @@ _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_OBEYED = 1.0, 120.0, 3600.0
 _EMPTY = b"{}"
 
 
-def instead_of(answer: Snapshot | SourceUnavailable, refusals: list[SourceUnavailable]) -> Snapshot | SourceUnavailable:
+def instead_of(answer: Answer, refusals: list[SourceUnavailable]) -> Answer:
     """The answer with what those said who should have given it; who merely has none of it says nothing."""
     if isinstance(answer, SourceUnavailable):
         return SourceUnavailable.after([*refusals, answer])
     faults = [refusal for refusal in refusals if not refusal.absent]
     if not faults:
         return answer
-    told = SourceUnavailable.after(faults)
-    return replace(
-        answer, instead="; ".join(filter(None, (*map(str, faults), answer.instead))), retry_after=told.retry_after
-    )
+    instead = "; ".join(filter(None, (*map(str, faults), answer.instead)))
+    return replace(answer, instead=instead, retry_after=SourceUnavailable.after(faults).retry_after)
 
 
 @dataclass(frozen=True)
 class FirstThatAnswers:
-    """The first source able to answer decides; the order is the order of trust.
-
-    What the reader has from one of them is never given up for what those further down have. An empty category from a
-    source that counts no revisions is believed only where nobody else has anything.
-    """
+    """The first source able to answer decides; the order is the order of trust. What the reader has from one of them is
+    never given up for what those further down have. An empty category from a source that counts no revisions is
+    believed only where nobody else has anything."""
 
     sources: tuple[Source, ...]
 
@@ -95,11 +91,9 @@ class Else:
 
 @dataclass(frozen=True)
 class Checked:
-    """What `source` answers, as far as it can be believed.
-
-    At least one record must be readable (an error page in JSON is no category); a revision never goes back; and no more
-    than `most_lost` of the records known (a share, 0 to 1) may be gone at once, unless a newer revision says so.
-    """
+    """What `source` answers, as far as it can be believed. At least one record must be readable (an error page in JSON
+    is no category); a revision never goes back; and no more than `most_lost` of the records known (a share, 0 to 1) may
+    be gone at once, unless a newer revision says so."""
 
     source: Source
     most_lost: float = 0.5

@@ -14,7 +14,7 @@ from horde_model_reference.formats.json_codec import decode_object, encode
 from horde_model_reference.sources.base import Ask, Found, one_by_one, require_ours
 
 if TYPE_CHECKING:
-    from horde_model_reference.stores.base import Store
+    from horde_model_reference.stores.sql import SqlStore
 
 __all__ = ["StarterSource", "StoreSource"]
 
@@ -25,7 +25,7 @@ _STARTER = Path(__file__).parents[1] / "data" / "starter"
 class StoreSource:
     """The store itself: PRIMARY reads what it owns, an empty category as empty."""
 
-    store: Store
+    store: SqlStore
 
     @property
     def name(self) -> str:

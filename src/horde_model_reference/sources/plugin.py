@@ -19,10 +19,8 @@ __all__ = ["BackendSource", "ModelReferenceBackend"]
 
 
 class ModelReferenceBackend(ABC):
-    """Subclass it to read the reference from a place of your own: `ModelReferenceManager(backend=MyBackend())`.
-
-    One method is needed. It is called from any thread, may block, and may raise: a reader then keeps what it has.
-    """
+    """Subclass it to read the reference from a place of your own: `ModelReferenceManager(backend=MyBackend())`. One
+    method is needed. It is called from any thread, may block, and may raise: a reader then keeps what it has."""
 
     @abstractmethod
     def fetch_category(self, category: str, *, force_refresh: bool = False) -> JsonObject | None:

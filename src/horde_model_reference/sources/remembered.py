@@ -20,7 +20,7 @@ from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import Call, Flow, Pause
 from horde_model_reference.forks import ForkLock
-from horde_model_reference.sources.base import CLOCK_SLACK, Ask, Found, Source, Wanted
+from horde_model_reference.sources.base import CLOCK_SLACK, Answer, Ask, Found, Source, Wanted
 from horde_model_reference.sources.folder import FolderSource
 from horde_model_reference.sources.layered import instead_of
 
@@ -34,10 +34,8 @@ _Release = Callable[[], None]
 
 @dataclass
 class Remembered:
-    """What `source` answers, kept in `folder`; a copy there that is new enough saves asking.
-
-    `patience` is for how many seconds to wait for the turn before asking without it.
-    """
+    """What `source` answers, kept in `folder`; a copy there that is new enough saves asking. `patience` is for how many
+    seconds to wait for the turn before asking without it."""
 
     source: Source
     folder: FolderSource
@@ -64,7 +62,7 @@ class Remembered:
 
     def _fetch(self, ask: Ask, copies: Found, before: int) -> Flow[Found]:
         yield from self._save()
-        release = yield from self._turn(_FETCH, self.patience)
+        release = (yield from self._turn(_FETCH, self.patience)) or _nothing
         try:
             if self.folder.stamp() != before:  # who had the turn before may have brought it
                 copies = yield from self.folder.read(ask)
@@ -73,10 +71,9 @@ class Remembered:
             if rest.wanted:
                 answers = yield from self.source.read(ask.only(_best_known(rest.wanted, copies)))
                 yield Call(partial(self._keep, answers))
-                found |= {c: _answer_or_copy(a, rest.wanted[c], copies[c]) for c, a in answers.items()}
+                found |= {c: a if rest.wanted[c] else _or_copy(a, copies[c]) for c, a in answers.items()}
         finally:
-            if release is not None:
-                release()
+            release()
         return found
 
     def _follow(self, ask: Ask) -> Flow[Found]:
@@ -98,12 +95,11 @@ class Remembered:
         """Write what was heard; done with the next question, so that readers need not wait for the disk."""
         answers, self._unsaved = self._unsaved, {}
         if answers:
-            release = yield from self._turn(_FETCH, self.patience)
+            release = (yield from self._turn(_FETCH, self.patience)) or _nothing
             try:
                 yield Call(partial(self._keep, answers))
             finally:
-                if release is not None:
-                    release()
+                release()
 
     def _watch(self, ask: Ask) -> Flow[Found | _Release]:
         """Another process holds the question; it writes here what it hears. Where it is gone, its turn is ours."""
@@ -188,17 +184,12 @@ def _is_later(copy: Snapshot, known: Snapshot | None) -> bool:
 
 def _best_known(wanted: Wanted, copies: Found) -> Wanted:
     """What to ask with: what the reader has, else the copy, so that an unchanged category costs no body."""
-    return {
-        c: copy if known is None and isinstance(copy := copies[c], Snapshot) else known for c, known in wanted.items()
-    }
+    have = {category: copy for category, copy in copies.items() if isinstance(copy, Snapshot)}
+    return {category: known or have.get(category) for category, known in wanted.items()}
 
 
-def _answer_or_copy(
-    answer: Snapshot | SourceUnavailable, known: Snapshot | None, copy: Snapshot | SourceUnavailable
-) -> Snapshot | SourceUnavailable:
-    if isinstance(answer, Snapshot) or known is not None:
-        return answer
-    return instead_of(copy, [answer])
+def _or_copy(answer: Answer, copy: Answer) -> Answer:
+    return answer if isinstance(answer, Snapshot) else instead_of(copy, [answer])
 
 
 def _has_news(ask: Ask, found: Found) -> bool:

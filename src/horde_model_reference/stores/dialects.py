@@ -51,6 +51,10 @@ class Dialect(ABC):
         except DBAPIError as error:
             raise self._translate(error) from error
 
+    def lookout(self, _query: str) -> Lookout | None:
+        """What answers that query for one number again and again in microseconds; None for a server's database."""
+        return None
+
     @abstractmethod
     def _begin(self, connection: Connection, *, writes: bool) -> None: ...
 
@@ -72,6 +76,9 @@ class _Sqlite(Dialect):
         engine = create_engine(self.url, connect_args=arguments, max_overflow=-1, pool_reset_on_return=None)
         event.listen(engine, "connect", self._configure)
         return engine
+
+    def lookout(self, query: str) -> Lookout:
+        return Lookout(self, query)
 
     def _configure(self, connection: _Connection, _entry: ConnectionPoolEntry) -> None:
         connection.file = self.url.database or ""
@@ -97,6 +104,31 @@ class _Sqlite(Dialect):
 
 class _Connection(sqlite3.Connection):
     file = ""
+
+
+class Lookout:
+    """One connection to a SQLite file, for one thread, that asks again only when anybody has committed."""
+
+    def __init__(self, dialect: Dialect, query: str) -> None:
+        self._dialect, self._query = dialect, query
+        self._version, self._number = None, 0
+        self._connection = sqlite3.connect(dialect.url.database or "", 0.05, isolation_level=None, factory=_Connection)
+        _OPEN.add(self._connection)
+
+    def __call__(self) -> int:
+        """The number that the query has now. Raises `StoreError`."""
+        try:
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            if version != self._version:
+                self._number = self._connection.execute(self._query).fetchone()[0] or 0
+                self._version = version
+        except sqlite3.Error as error:
+            raise StoreUnavailable(self._dialect.name, f"cannot be read ({error})") from error
+        return self._number
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
 
 
 _OPEN: weakref.WeakSet[_Connection] = weakref.WeakSet()

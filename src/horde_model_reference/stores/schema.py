@@ -31,10 +31,7 @@ EVENTS = Table(
     _METADATA,
     Column("revision", _ROWID, primary_key=True, autoincrement=False),
     *(Column(name, BigInteger, nullable=False) for name in ("at", "position")),
-    *(
-        Column(name, Text, nullable=False)
-        for name in ("actor", "kind", "category", "name", "operation", "note", "hash")
-    ),
+    *(Column(name, Text, nullable=False) for name in "actor kind category name operation note hash".split()),
     Column("previous", BigInteger),
     *(Column(name, Text) for name in ("document", "origin")),
 )
@@ -61,13 +58,10 @@ def stored_version(connection: Connection) -> int:
     return connection.scalar(select(cast(META.c.value, Integer)).where(_IS_VERSION)) or 0
 
 
-def migrate(connection: Connection, *, now_ms: int) -> None:
+def migrate(connection: Connection) -> None:
     """Bring the database to today's version, inside the transaction of `connection`."""
     version = stored_version(connection)
     for step in MIGRATIONS[version:]:
         step(connection)
-    if version == 0:
-        rows = {"created_at": now_ms, "schema_version": SCHEMA_VERSION}
-        connection.execute(META.insert(), [{"key": key, "value": str(value)} for key, value in rows.items()])
-    else:
-        connection.execute(META.update().where(_IS_VERSION).values(value=str(SCHEMA_VERSION)))
+    connection.execute(META.delete().where(_IS_VERSION, META.c.value == str(version)))  # an edited one collides
+    connection.execute(META.insert().values(key="schema_version", value=str(SCHEMA_VERSION)))

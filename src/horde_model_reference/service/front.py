@@ -1,0 +1,236 @@
+"""In front of the framework: a table from path to prepared answer, and what holds for every request.
+
+What is in the table is right as long as the present moment is the one it was prepared in. The moment is looked up once
+in each turn of the event loop, by the first request of that turn: all requests of a turn had arrived before it, so no
+request that was sent after a change was acknowledged is answered as if there had been none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from horde_model_reference.errors import StoreError
+from horde_model_reference.service.answers import KEEP, SECURITY, Headers, Ready
+from horde_model_reference.service.errors import problem
+from horde_model_reference.service.meter import Meter
+from horde_model_reference.service.present import Present
+
+__all__ = ["Front", "Limits", "access_log"]
+
+access_log = logging.getLogger("horde_model_reference.access")
+_READS = ("GET", "HEAD")
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+PREFIX = "/api/"
+_HELD = ("/changes", "/changes/stream")
+_LOGGED = 1_000
+_MOST_KEPT = 50_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may be: lengths in bytes, and how many seconds it may take. Who waits for changes may wait."""
+
+    target: int = 8_192
+    headers: int = 32_768
+    body: int = 10 * 2**20
+    seconds: float = 30.0
+
+    def refuse(self, scope: Scope) -> Response | None:
+        """What a request is answered that goes beyond them, before it costs anything."""
+        headers = dict(scope["headers"])
+        path = scope.get("raw_path") or scope["path"].encode()
+        if len(path) + len(scope["query_string"]) > self.target:
+            return problem(414, f"The address is longer than {self.target} bytes")
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self.headers:
+            return problem(431, f"The headers are longer than {self.headers} bytes")
+        length = headers.get(b"content-length", b"0")
+        if b"transfer-encoding" in headers:
+            return problem(411, "Say how long the body is: send a Content-Length")
+        if not length.isdigit() or int(length[:20]) > self.body:
+            return problem(413, f"The body is longer than {self.body} bytes")
+        return None
+
+
+class _Table(dict[bytes, tuple[Ready, str]]):
+    """Answers with the names of their operations, of so many bytes at most; begins anew where it would hold more."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__()
+        self._most_bytes, self._bytes = most_bytes, 0
+
+    def add(self, key: bytes, ready: Ready, operation: str) -> None:
+        size = 2 * len(ready.answer.body.data) + len(key)  # with its compressed forms, about
+        if self._bytes + size > self._most_bytes or len(self) >= _MOST_KEPT:
+            self.clear()
+        if size <= self._most_bytes:
+            self._bytes += size
+            self[key] = ready, operation
+
+    def clear(self) -> None:
+        super().clear()
+        self._bytes = 0
+
+
+@dataclass
+class Front:
+    """One ASGI application in front of `app`, in one event loop."""
+
+    app: ASGIApp
+    present: Present
+    meter: Meter
+    routes: Callable[[], Sequence[BaseRoute]]
+    has_cors: bool
+    logs_access: bool
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._moment: object = None
+        self._is_looked_up = False
+        self._table, self._searches = _Table(256 * 2**20), _Table(16 * 2**20)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began, query = time.perf_counter(), scope["query_string"]
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        if not self._is_looked_up:
+            await self._look_up()
+        found = self._searches.get(path + b"?" + query) if query else self._table.get(path)
+        if found is None or scope["method"] not in _READS or (self.has_cors and _header(scope, b"origin")):
+            await self._ask(scope, receive, send, began)
+        else:
+            ready, route = found
+            self._done(scope, route, await ready.tell(scope, send), began)
+
+    def _done(self, scope: Scope, route: str, status: int, began: float) -> None:
+        seconds = time.perf_counter() - began
+        self.meter.count(route, status, seconds)
+        if self.logs_access:
+            who, query = scope.get("client") or ("",), scope["query_string"].decode("latin-1")
+            facts = {
+                "client": who[0],
+                "method": scope["method"],
+                "path": scope["path"][:_LOGGED],
+                "query": query[:_LOGGED],
+            }
+            access_log.info("%s", json.dumps(facts | {"status": status, "ms": round(seconds * 1000, 3)}))
+
+    # -- the present moment --
+
+    async def _look_up(self) -> None:
+        try:
+            moment = self.present.glance()
+            if moment is None:
+                moment = await self.present.now()
+            else:
+                self._is_looked_up = True
+                self._loop.call_soon(self._next_turn)
+        except StoreError:
+            moment = None
+        if moment != self._moment or moment is None:
+            self._moment = moment
+            self._table.clear()
+            self._searches.clear()
+
+    def _next_turn(self) -> None:
+        self._is_looked_up = False
+
+    # -- what is not in the table --
+
+    async def _ask(self, scope: Scope, receive: Receive, send: Send, began: float) -> None:
+        """Let the framework answer, within the limits, and keep the answer where it may be given again."""
+        asked = {**scope, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
+        if f"{scope['path']}/".startswith(PREFIX):  # every route exists under it, too
+            asked["root_path"] = scope.get("root_path", "") + PREFIX[:-1]
+        told = _Told(send, scope["method"], self.present, partial(self._allowed, asked))
+        asked[KEEP] = partial(self._keep, self._moment, asked)
+        is_held = scope["path"].endswith(_HELD) and scope["method"] == "GET"
+        try:
+            async with asyncio.timeout(None if is_held else self.limits.seconds):
+                await (self._refusal(asked) or self.app)(asked, receive, told)
+        except TimeoutError:
+            if not told.status:
+                await problem(503, f"It took longer than {self.limits.seconds:g} seconds")(scope, receive, told)
+        finally:
+            self._done(scope, _operation(asked), told.status or 500, began)
+
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        if refusal := self.limits.refuse(scope):
+            return refusal
+        if scope["method"] != "OPTIONS":
+            return None
+        if self.has_cors and _header(scope, b"origin") and _header(scope, b"access-control-request-method"):
+            return None
+        return Response(status_code=204) if self._allowed(scope) else problem(404, "Not Found")
+
+    def _keep(self, moment: object, asked: Scope, ready: Ready) -> None:
+        if moment is not self._moment or moment is None:
+            return
+        path, query = asked.get("raw_path") or asked["path"].encode(), asked["query_string"]
+        if query:  # there are as many as anybody thinks of
+            self._searches.add(path + b"?" + query, ready, _operation(asked))
+        else:
+            self._table.add(path, ready, _operation(asked))
+
+    def _allowed(self, scope: Scope) -> str:
+        """The methods that the path has, as `Allow` lists them; empty where there is no such path."""
+
+        def has(method: str) -> bool:
+            return any(route.matches({**scope, "method": method})[0] is Match.FULL for route in self.routes())
+
+        methods = [method for method in _METHODS if has(method)]
+        return ", ".join(sorted([*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"])) if methods else ""
+
+
+@dataclass
+class _Told:
+    """What the framework says, on its way out: the headers that every answer has are added, `HEAD` gets no body."""
+
+    send: Send
+    method: str
+    present: Present
+    allowed: Callable[[], str]
+    status: int = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = dict(self._own(message.get("headers", [])))
+            headers = [each for each in message.get("headers", []) if each[0] != b"allow" or b"allow" not in own]
+            there = {name for name, _ in headers}
+            message = {**message, "headers": headers + [each for each in own.items() if each[0] not in there]}
+        elif self.method == "HEAD":
+            return
+        await self.send(message)
+        if self.method == "HEAD":
+            await self.send({"type": "http.response.body", "body": b""})  # a stream would never come to its end
+
+    def _own(self, headers: Headers) -> Headers:
+        is_page = any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers)
+        own = [each for each in SECURITY if not (is_page and each[0] == b"content-security-policy")]
+        if self.status == 204:  # there is nothing that they could protect from, and replicas get it all day
+            own = []
+        if (revision := self.present.revision) is not None:
+            own.append((b"x-reference-revision", b"%d" % revision))
+        if (self.status == 405 or self.method == "OPTIONS") and (allowed := self.allowed()):
+            own.append((b"allow", allowed.encode()))
+        return own
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes | None:
+    return next((value for name, value in scope["headers"] if name == wanted), None)
+
+
+def _operation(scope: Scope) -> str:
+    route = scope.get("route")
+    named = scope.get("operation"), getattr(route, "operation_id", None), getattr(route, "name", None)
+    return next(filter(None, named), "none")
