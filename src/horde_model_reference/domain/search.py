@@ -51,8 +51,12 @@ class Search:
                 found = [each for each in found if getattr(each[2], field, None) == wanted]
         if any((self.name_contains, self.backend, self.exclude_backend_variations, self.quantized is not None)):
             found = [each for each in found if self._accepts_name(each[1])]
-        if any((self.tags_any, self.tags_all, self.tags_none)):
-            found = [each for each in found if self._accepts_tags(getattr(each[2], "tags", None) or [])]
+        if self.tags_any and (wanted := frozenset(self.tags_any)):
+            found = [each for each in found if not wanted.isdisjoint(_tags(each[2]))]
+        if self.tags_all and (wanted := frozenset(self.tags_all)):
+            found = [each for each in found if wanted.issubset(_tags(each[2]))]
+        if self.tags_none and (wanted := frozenset(self.tags_none)):
+            found = [each for each in found if wanted.isdisjoint(_tags(each[2]))]
         if any((self.license_id is not None, self.commercial_use, self.redistribution)):
             found = [each for each in found if self._accepts_licence(each[2])]
         return found
@@ -63,13 +67,6 @@ class Search:
             and (not self.backend or name.startswith(f"{self.backend}/"))
             and not (self.exclude_backend_variations and strip_backend_prefix(name) != name)
             and (self.quantized is None or (parse_text_model_name(name).quant is not None) == self.quantized)
-        )
-
-    def _accepts_tags(self, tags: list[str]) -> bool:
-        return (
-            (not self.tags_any or any(tag in tags for tag in self.tags_any))
-            and (not self.tags_all or all(tag in tags for tag in self.tags_all))
-            and (not self.tags_none or not any(tag in tags for tag in self.tags_none))
         )
 
     def _accepts_licence(self, record: GenericModelRecord) -> bool:
@@ -89,6 +86,10 @@ def in_order(found: list[Found], field: str, *, descending: bool = False) -> lis
     keyed.sort(key=lambda pair: pair[0], reverse=descending)
     absent = [each for value, each in zip(values, found, strict=True) if _sort_key(value) is None]
     return [each for _, each in keyed] + absent
+
+
+def _tags(record: GenericModelRecord) -> list[str]:
+    return getattr(record, "tags", None) or []
 
 
 def _field(record: GenericModelRecord, name: str) -> str | None:

@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from types import FrameType
@@ -39,10 +40,14 @@ class Service(FastAPI):
     front: Front | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.front is not None and scope["type"] == "http":
-            await self.front(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+        front = self.front
+        if front is None or scope["type"] != "http":
+            return await super().__call__(scope, receive, send)
+        began = time.perf_counter()
+        if (found := front.find(scope)) is None:
+            return await front.ask(scope, receive, send, began)
+        ready, operation = found
+        return front.done(scope, operation, await ready.tell(scope, send), began)
 
     def route_all(self) -> None:
         """Have the framework make what it makes of its routes when it first looks at them: that takes a second."""
@@ -132,7 +137,7 @@ def _prepare(parts: Parts, settings: HordeModelReferenceSettings) -> None:
 def _open(application: Service, serving: Serving, ends: ExitStack) -> None:
     bell, streams, state = serving.feed.bell, Streams(), application.state
     state.serving, state.streams = serving, streams
-    ends.callback(bell.close)
+    ends.callback(serving.close)
 
     def gauges() -> Mapping[str, float]:
         told = {"replicas_connected": max(streams.open, len(bell)), "revision": serving.present.revision or 0}

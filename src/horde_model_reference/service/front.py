@@ -99,19 +99,19 @@ class Front:
         self._is_looked_up = False
         self._table, self._searches = _Table(256 * 2**20), _Table(16 * 2**20)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began, query = time.perf_counter(), scope["query_string"]
+    def find(self, scope: Scope) -> tuple[Ready, str] | None:
+        """The prepared answer and the name of its operation; None where somebody has to be asked."""
+        if not self._is_looked_up and not self._glance():
+            return None
+        query = scope["query_string"]
         path: bytes = scope.get("raw_path") or scope["path"].encode()
-        if not self._is_looked_up:
-            await self._look_up()
         found = self._searches.get(path + b"?" + query) if query else self._table.get(path)
         if found is None or scope["method"] not in _READS or (self.has_cors and _header(scope, b"origin")):
-            await self._ask(scope, receive, send, began)
-        else:
-            ready, route = found
-            self._done(scope, route, await ready.tell(scope, send), began)
+            return None
+        return found
 
-    def _done(self, scope: Scope, route: str, status: int, began: float) -> None:
+    def done(self, scope: Scope, route: str, status: int, began: float) -> None:
+        """Count a request that was answered."""
         seconds = time.perf_counter() - began
         self.meter.count(route, status, seconds)
         if self.logs_access:
@@ -126,16 +126,20 @@ class Front:
 
     # -- the present moment --
 
-    async def _look_up(self) -> None:
+    def _glance(self) -> bool:
+        """Whether the table is known to be right, for this turn of the loop."""
         try:
             moment = self.present.glance()
-            if moment is None:
-                moment = await self.present.now()
-            else:
-                self._is_looked_up = True
-                self._loop.call_soon(self._next_turn)
         except StoreError:
             moment = None
+        if moment is None:
+            return False
+        self._is_looked_up = True
+        self._loop.call_soon(self._next_turn)
+        self._is_now(moment)
+        return True
+
+    def _is_now(self, moment: object) -> None:
         if moment != self._moment or moment is None:
             self._moment = moment
             self._table.clear()
@@ -146,8 +150,18 @@ class Front:
 
     # -- what is not in the table --
 
-    async def _ask(self, scope: Scope, receive: Receive, send: Send, began: float) -> None:
+    async def ask(self, scope: Scope, receive: Receive, send: Send, began: float) -> None:
         """Let the framework answer, within the limits, and keep the answer where it may be given again."""
+        if not self._is_looked_up:  # it takes more than a glance
+            try:
+                self._is_now(await self.present.now())
+            except StoreError:
+                self._is_now(None)
+            self._is_looked_up = True  # for as long as nobody else has a turn
+            found = self.find(scope)
+            self._is_looked_up = False
+            if found is not None:
+                return self.done(scope, found[1], await found[0].tell(scope, send), began)
         asked = {**scope, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
         if f"{scope['path']}/".startswith(PREFIX):  # every route exists under it, too
             asked["root_path"] = scope.get("root_path", "") + PREFIX[:-1]
@@ -161,7 +175,7 @@ class Front:
             if not told.status:
                 await problem(503, f"It took longer than {self.limits.seconds:g} seconds")(scope, receive, told)
         finally:
-            self._done(scope, _operation(asked), told.status or 500, began)
+            self.done(scope, _operation(asked), told.status or 500, began)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         if refusal := self.limits.refuse(scope):

@@ -27,6 +27,9 @@ class Present(Protocol):
     async def now(self) -> object:
         """The present moment. Raises `StoreError`."""
 
+    def close(self) -> None:
+        """Give back what is held open; the last call."""
+
 
 class OfStorePresent:
     """The newest revision of a store: SQLite is asked in place, a server on a thread, once for all who wait."""
@@ -52,6 +55,10 @@ class OfStorePresent:
         self.revision = await asyncio.shield(self._next)
         return self.revision
 
+    def close(self) -> None:
+        if self._look is not None:
+            self._look.close()
+
     async def _after(self, running: asyncio.Task[int] | None) -> int:
         if running is not None:
             await asyncio.wait({running})
@@ -75,3 +82,6 @@ class OfReferencePresent:
 
     async def now(self) -> tuple[int, int]:
         return self.glance()
+
+    def close(self) -> None:
+        """Nothing is held open."""

@@ -70,6 +70,11 @@ class Content:
         return validate_records(self.category, self.body.data)[0]
 
     @cached_property
+    def shown(self) -> dict[str, bytes]:
+        """Records as a search tells them, as far as any has."""
+        return {}
+
+    @cached_property
     def listed(self) -> list[Found]:
         """The same, as a search takes them."""
         return [(self.category, name, record) for name, record in self.records.items()]

@@ -111,6 +111,10 @@ def _page(asked: SearchQuestion, contents: Sequence[Content]) -> bytes:
 
 
 def _told(content: Content, found: Found) -> bytes:
+    return content.shown.get(found[1]) or content.shown.setdefault(found[1], _made(content, found))
+
+
+def _made(content: Content, found: Found) -> bytes:
     """A record with the name that searches have always used beside the one that reads have."""
     document, count = content.document(found[1]), found[2].__dict__.get("parameters_count")
     if count is None or (_COUNT in document and "parameters_count" in decode_object(document)):

@@ -50,6 +50,11 @@ class Serving:
         feed = Feed(relayed, partial(asyncio.to_thread, relayed.head))
         return cls(parts, settings, OfReferencePresent(parts.reference), OfReference(parts.reference), feed)
 
+    def close(self) -> None:
+        """Let those who wait go, and give back what is held open."""
+        self.feed.bell.close()
+        self.present.close()
+
     @property
     def is_primary(self) -> bool:
         """Whether it owns the reference."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from horde_model_reference.domain.categories import CANONICAL_CATEGORIES, get_all_registered_categories
@@ -36,7 +36,11 @@ def write_static(parts: Parts, settings: HordeModelReferenceSettings, folder: Pa
 
 
 async def _bodies(parts: Parts, settings: HordeModelReferenceSettings) -> dict[str, Body | None]:
-    serving = Serving.over(parts, settings)
+    with closing(Serving.over(parts, settings)) as serving:
+        return await _told(serving)
+
+
+async def _told(serving: Serving) -> dict[str, Body | None]:
     told: dict[str, Body | None] = {"heartbeat": (await serving.heartbeat()).body}
     for name in CANONICAL_CATEGORIES:
         told[f"{_INTERFACE}/v2/{name}"] = (await serving.category(Form.V2, name)).body

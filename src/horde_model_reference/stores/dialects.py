@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sqlite3
 import time
 import weakref
@@ -106,28 +107,45 @@ class _Connection(sqlite3.Connection):
     file = ""
 
 
+_HEADER_BYTES = 96
+"""Two copies of 48 bytes; they differ for a moment, while somebody writes them."""
+
+
 class Lookout:
-    """One connection to a SQLite file, for one thread, that asks again only when anybody has committed."""
+    """One connection to a SQLite file, for one thread, that asks again only when anybody has committed.
+
+    Each commit writes the header of the index that all processes share, before it is acknowledged (walformat.html in
+    SQLite's documentation, 2.1). It lies in memory, so to look at it costs next to nothing, and it stays where it is as
+    long as a connection is open: this one is.
+    """
 
     def __init__(self, dialect: Dialect, query: str) -> None:
         self._dialect, self._query = dialect, query
-        self._version, self._number = None, 0
-        self._connection = sqlite3.connect(dialect.url.database or "", 0.05, isolation_level=None, factory=_Connection)
+        file = dialect.url.database or ""
+        self._connection = sqlite3.connect(file, 0.05, isolation_level=None, factory=_Connection)
         _OPEN.add(self._connection)
+        self._seen, self._number = b"", self._ask()
+        with Path(f"{file}-shm").open("rb") as index:
+            self._header = mmap.mmap(index.fileno(), _HEADER_BYTES, access=mmap.ACCESS_READ)
 
     def __call__(self) -> int:
         """The number that the query has now. Raises `StoreError`."""
+        header = self._header[:_HEADER_BYTES]
+        if header != self._seen:
+            self._number = self._ask()
+            self._seen = header  # as it was before: what was committed meanwhile is asked for the next time
+        return self._number
+
+    def _ask(self) -> int:
         try:
-            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-            if version != self._version:
-                self._number = self._connection.execute(self._query).fetchone()[0] or 0
-                self._version = version
+            number: int | None = self._connection.execute(self._query).fetchone()[0]
         except sqlite3.Error as error:
             raise StoreUnavailable(self._dialect.name, f"cannot be read ({error})") from error
-        return self._number
+        return number or 0
 
     def close(self) -> None:
         """Give the connection back."""
+        self._header.close()
         self._connection.close()
 
 
