@@ -18,7 +18,7 @@ from ssl import Purpose, create_default_context
 from subprocess import DEVNULL, PIPE, run
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Option
+from typer import BadParameter, Option
 
 import horde_model_reference as library
 from horde_model_reference.cli.context import Session, require_path
@@ -142,6 +142,8 @@ def _server(
     except ImportError as error:
         raise MissingExtra("serving", "service") from error
     _require_free(chosen.host, chosen.port)
+    if chosen.tls_key is not None and chosen.tls_certificate is None:
+        raise BadParameter("--tls-key needs --tls-certificate, the certificate that it belongs to")
     if chosen.tls_certificate is not None:
         _require_usable(chosen.tls_certificate, chosen.tls_key)
     settings = session.settings.model_copy(update={"service": chosen})

@@ -9,7 +9,7 @@ from horde_model_reference.domain.categories import Category, get_category_descr
 from horde_model_reference.domain.findings import JsonObject, JsonValue
 from horde_model_reference.domain.licensing import unknown_model_licensing
 
-__all__ = ["same_but_for_times", "wire_document"]
+__all__ = ["same_but_for_times", "wire_document", "without_promised"]
 
 _NO_LICENSING: JsonObject = unknown_model_licensing().model_dump(mode="json", exclude_none=True)
 _NO_GUIDANCE: JsonObject = {"status": "undocumented", "primary_profile_id": None, "supplemental_profile_ids": []}
@@ -37,6 +37,12 @@ def wire_document(category: Category, document: JsonValue, times: tuple[int, int
         stamps = zip(_TIMES, times, strict=True)
         told["metadata"] = metadata | {key: at for key, at in stamps if metadata.get(key) is None}
     return told
+
+
+def without_promised(category: Category, document: JsonObject) -> JsonObject:
+    """The document without what was only added for readers: other formats promise nothing of it."""
+    made_up: JsonObject = {"licensing": _NO_LICENSING, **_EXTRA.get(category, {})}
+    return {key: value for key, value in document.items() if made_up.get(key) != value or key not in made_up}
 
 
 def same_but_for_times(one: JsonValue, other: JsonValue) -> bool:

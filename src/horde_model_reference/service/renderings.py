@@ -26,7 +26,7 @@ from horde_model_reference.domain.validation import Records, validate_records
 from horde_model_reference.errors import ModelNotFound, ReferenceUnavailable, RevisionUnknown, SourceUnavailable
 from horde_model_reference.formats.json_codec import decode, decode_object, encode
 from horde_model_reference.formats.legacy import v1_body
-from horde_model_reference.formats.wire import wire_document
+from horde_model_reference.formats.wire import wire_document, without_promised
 from horde_model_reference.reference import Reference
 from horde_model_reference.service.bodies import Body
 from horde_model_reference.sources.local import StarterSource
@@ -232,8 +232,9 @@ def _rendering(content: Content, snapshot: Snapshot) -> Rendering:
 def _content_of(form: Form, snapshot: Snapshot) -> Content:
     category, documents = snapshot.category, decode_object(snapshot.body)
     if form is not Form.V2:
-        objects = {name: document for name, document in documents.items() if isinstance(document, dict)}
-        return _legacy(form, category, objects, {}, None)
+        objects = ((name, document) for name, document in documents.items() if isinstance(document, dict))
+        plain = {name: without_promised(category, document) for name, document in objects}
+        return _legacy(form, category, plain, {}, None)
     return Content.of(category, {name: wire_document(category, document) for name, document in documents.items()})
 
 

@@ -97,17 +97,24 @@ class Serving:
         return await asyncio.to_thread(self.renderings.make, form, category, now)
 
     async def all_renderings(self, categories: Iterable[str]) -> list[Rendering]:
-        """Those of these that there are; a relay may lack some."""
-        found = []
+        """Those of these that there are; a relay may lack some. Raises `SourceUnavailable` where it has nothing yet."""
+        found, refusals = [], list[SourceUnavailable]()
         for category in categories:
-            with suppress(ReferenceUnavailable, SourceUnavailable):
+            try:
                 found.append(await self.rendering(Form.V2, category))
+            except ReferenceUnavailable:
+                continue
+            except SourceUnavailable as refusal:
+                refusals.append(refusal)
+        if refusals and not found:
+            raise refusals[0]
         return found
 
     async def warm(self) -> None:
-        """Make what everybody asks for."""
-        for rendering in await self.all_renderings(get_all_registered_categories()):
-            await asyncio.to_thread(lambda content: (content.body, content.listed), rendering.content)
+        """Make what everybody asks for, where there is anything yet."""
+        with suppress(SourceUnavailable):
+            for rendering in await self.all_renderings(get_all_registered_categories()):
+                await asyncio.to_thread(lambda content: (content.body, content.listed), rendering.content)
 
     async def document(self, value: object, revision: int | None = None) -> Answer:
         """Something else that is right as long as nothing changes; bytes are JSON already."""

@@ -40,6 +40,7 @@ class _Note:
     checked: float
     sha256: str
     mark: str | None = None
+    older: float = 0.0
 
     def is_of(self, snapshot: Snapshot) -> bool:
         """Whether the file holds this very body: a tag of the same source says so."""
@@ -124,7 +125,8 @@ class FolderSource:
                 write_atomically(path, data)
             there = digest
         checked = snapshot.checked or time.time()
-        return _Note(snapshot.source, snapshot.revision, snapshot.tag, checked, there, snapshot.mark)
+        named = (snapshot.source, snapshot.revision, snapshot.tag)
+        return _Note(*named, checked, there, snapshot.mark, snapshot.older)
 
     def _notes(self) -> dict[str, _Note]:
         try:
@@ -149,7 +151,7 @@ def _reader() -> TypeAdapter[dict[str, _Note]]:
 
 def _labelled(snapshot: Snapshot, note: _Note) -> Snapshot:
     noted = replace(snapshot, revision=note.revision, source=note.source, tag=note.tag, mark=note.mark)
-    return replace(noted, checked=note.checked, retry_after=None, delta=None)
+    return replace(noted, checked=note.checked, older=note.older, retry_after=None, delta=None)
 
 
 def _readable(data: bytes, where: str) -> tuple[bytes, str]:
