@@ -24,7 +24,6 @@ from benchmarks.bench_reading import ROOT, environment
 __all__ = ["API", "Answer", "Writer", "bare", "fetch", "model_path", "nginx", "ours", "resident", "writer"]
 
 API = "/api/model_references/v2"
-_OURS = "horde_model_reference.service.app:app"
 _UVICORN = "--loop uvloop --http httptools --no-access-log --no-proxy-headers --no-server-header --log-level warning"
 _OF_THE_SERVER = ("date", "server", "connection")
 _NGINX = """
@@ -75,8 +74,10 @@ def model_path(category: str, name: str) -> str:
 def ours(database: str, home: Path) -> Iterator[tuple[int, int]]:
     """The port and the process of one worker of the read service over that database."""
     own = {"HORDE_MODEL_REFERENCE_REPLICATE_MODE": "PRIMARY", "HORDE_MODEL_REFERENCE_DATABASE_URL": database}
-    with _uvicorn([_OURS], environment(home) | own, "/api/heartbeat") as running:
-        yield running
+    port = _free_port()
+    command = [sys.executable, "-m", "horde_model_reference", "serve", "--port", str(port)]
+    with _running(command, environment(home) | own, port, "/api/heartbeat") as process:
+        yield port, process
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.events import Entry, Event, Kind
 from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.errors import StoreUnavailable
+from horde_model_reference.service.protocol import BoundedProtocol
 from horde_model_reference.stores.dialects import Lookout
 from horde_model_reference.stores.sql import SqlStore
 from horde_model_reference.wiring import Parts, ReferenceBackend, reference_of_store
@@ -30,7 +31,9 @@ _DEADLINE = 20.0
 @contextmanager
 def running(app: FastAPI, port: int = 0) -> Iterator[str]:
     """The address of the app on a server of its own, as long as the block runs; on a free port where none is given."""
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", server_header=False))
+    server = uvicorn.Server(
+        uvicorn.Config(app, http=BoundedProtocol, port=port, log_level="warning", server_header=False)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     within_deadline(lambda: server.started)

@@ -62,12 +62,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """One form of an answer, as the messages that send it."""
+    """One form of an answer: the messages that send it, and the same headers as they travel."""
 
     tag: bytes
     start: Message
     body: Message
     unmodified: Message
+    data: bytes
+    lines: bytes
+    unmodified_lines: bytes
 
     @classmethod
     def of(cls, answer: Answer, coding: str) -> _Form:
@@ -75,11 +78,15 @@ class _Form:
         data, tag, common = answer.body.form(coding), answer.body.etag(coding).encode(), answer.headers()
         about = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
         about += [(b"content-encoding", coding.encode())] if coding != IDENTITY else []
+        short = [(b"etag", tag), *common]
+        whole = [*about, *short, *SECURITY]
         return cls(
             tag,
-            {"type": "http.response.start", "status": 200, "headers": [*about, (b"etag", tag), *common, *SECURITY]},
+            {"type": "http.response.start", "status": 200, "headers": whole},
             {"type": "http.response.body", "body": data},
-            {"type": "http.response.start", "status": 304, "headers": [(b"etag", tag), *common]},
+            {"type": "http.response.start", "status": 304, "headers": short},
+            data,
+            *(b"".join(b"%b: %b\r\n" % header for header in headers) for headers in (whole, short)),
         )
 
 
@@ -103,12 +110,7 @@ class Ready(Response):
 
     async def tell(self, scope: Scope, send: Send) -> int:
         """Answer, with nothing between us and the server; gives the status."""
-        accepted = known = b""
-        for name, value in scope["headers"]:
-            if name == b"accept-encoding":
-                accepted = accepted + b"," + value if accepted else value
-            elif name == b"if-none-match":
-                known = known + b"," + value if known else value
+        accepted, known = _conditions(scope["headers"])
         form = self._by_spelling.get(accepted) or await self._form(accepted)
         if known and (unmodified := self._known(known, form)) is not None:
             await send(unmodified)
@@ -117,6 +119,14 @@ class Ready(Response):
         await send(form.start)
         await send(_EMPTY if scope["method"] == "HEAD" else form.body)
         return 200
+
+    def at_once(self, headers: Headers) -> tuple[int, bytes, bytes] | None:
+        """Status, header lines and body for a `GET` with those headers; None where they are still to be made."""
+        accepted, known = _conditions(headers)
+        form = self._by_spelling.get(accepted)
+        if form is None or (known and known != form.tag):
+            return None
+        return (304, form.unmodified_lines, b"") if known else (200, form.lines, form.data)
 
     async def _form(self, accepted: bytes) -> _Form:
         body = self.answer.body
@@ -141,3 +151,14 @@ class Ready(Response):
         body = self.answer.body
         theirs = (coding for coding in body.made() if body.etag(coding).encode() in known)
         return next((_Form.of(self.answer, coding).unmodified for coding in theirs), None)
+
+
+def _conditions(headers: Headers) -> tuple[bytes, bytes]:
+    """What a request says in `Accept-Encoding` and in `If-None-Match`."""
+    accepted = known = b""
+    for name, value in headers:
+        if name == b"accept-encoding":
+            accepted = accepted + b"," + value if accepted else value
+        elif name == b"if-none-match":
+            known = known + b"," + value if known else value
+    return accepted, known

@@ -101,14 +101,16 @@ class Front:
 
     def find(self, scope: Scope) -> tuple[Ready, str] | None:
         """The prepared answer and the name of its operation; None where somebody has to be asked."""
-        if not self._is_looked_up and not self._glance():
+        if scope["method"] not in _READS or not (self._is_looked_up or self._glance()):
             return None
-        query = scope["query_string"]
         path: bytes = scope.get("raw_path") or scope["path"].encode()
-        found = self._searches.get(path + b"?" + query) if query else self._table.get(path)
-        if found is None or scope["method"] not in _READS or (self.has_cors and _header(scope, b"origin")):
+        return self.find_read(path, scope["query_string"], scope["headers"])
+
+    def find_read(self, path: bytes, query: bytes, headers: Headers) -> tuple[Ready, str] | None:
+        """The same for a read, by what travelled, right at the moment that was looked at last."""
+        if self.has_cors and any(name == b"origin" for name, _ in headers):
             return None
-        return found
+        return self._searches.get(path + b"?" + query) if query else self._table.get(path)
 
     def done(self, scope: Scope, route: str, status: int, began: float) -> None:
         """Count a request that was answered."""
@@ -126,18 +128,23 @@ class Front:
 
     # -- the present moment --
 
-    def _glance(self) -> bool:
-        """Whether the table is known to be right, for this turn of the loop."""
+    def look(self) -> bool:
+        """Whether a glance shows the present moment; then the table is right now."""
         try:
             moment = self.present.glance()
         except StoreError:
             moment = None
         if moment is None:
             return False
-        self._is_looked_up = True
-        self._loop.call_soon(self._next_turn)
         self._is_now(moment)
         return True
+
+    def _glance(self) -> bool:
+        """The same for the whole turn of the loop."""
+        if self.look():
+            self._is_looked_up = True
+            self._loop.call_soon(self._next_turn)
+        return self._is_looked_up
 
     def _is_now(self, moment: object) -> None:
         if moment != self._moment or moment is None:
