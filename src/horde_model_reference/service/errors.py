@@ -63,7 +63,7 @@ def answer_errors(app: FastAPI) -> None:
     for kind in (*_STATUS, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     described = app.openapi
-    app.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]
+    app.openapi = lambda: _with_problems(described())  # type: ignore[method-assign]  # FastAPI says so
 
 
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:

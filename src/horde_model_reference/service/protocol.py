@@ -32,7 +32,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _has_ended = _is_answered = False
     _deadline: TimerHandle | None = None
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         self._deadline = self.loop.call_later(self.most_seconds, self._too_late)
 

@@ -110,7 +110,7 @@ def root_router() -> APIRouter:
     @router.get("/heartbeat", operation_id="heartbeat_heartbeat_get")
     async def heartbeat(serving: Served) -> HeartbeatResponse:
         """Whether the service is up, and whether what it serves is as new as it should be."""
-        return Ready(await serving.heartbeat())  # type: ignore[return-value]
+        return Ready(await serving.heartbeat())  # type: ignore[return-value]  # a Response goes as it is
 
     @router.get("/replicate_mode", operation_id="replicate_mode_replicate_mode_get", response_model=BackendInfo)
     async def replicate_mode(serving: Served) -> Response:
@@ -155,7 +155,7 @@ def _add_lists(router: APIRouter, version: ApiVersion) -> None:
     @router.get("/model_categories", operation_id=f"read_{version.operations}_references_names")
     async def read_names(serving: Served) -> list[CategoryName]:
         """The categories of this interface."""
-        return Ready(await serving.document(version.categories()))  # type: ignore[return-value]
+        return Ready(await serving.document(version.categories()))  # type: ignore[return-value]  # a Response goes as it is
 
 
 def _add_text_with_groups(router: APIRouter) -> None:
@@ -163,7 +163,7 @@ def _add_text_with_groups(router: APIRouter) -> None:
     async def read_text(serving: Served, include_group: bool = False, at: At = None) -> dict[str, Any]:
         """All text models; `include_group` adds to each the group it belongs to."""
         form = Form.V1_GROUPS if include_group else Form.V1
-        return Ready(await serving.category(form, "text_generation", at))  # type: ignore[return-value]
+        return Ready(await serving.category(form, "text_generation", at))  # type: ignore[return-value]  # a Response goes as it is
 
 
 def _add_v2(router: APIRouter) -> None:
@@ -180,7 +180,7 @@ def _add_v2(router: APIRouter) -> None:
         serving: Served, category: Annotated[str, Depends(_v2_category)], model_name: str, at: At = None
     ) -> dict[str, Any]:
         """One record. Names may hold slashes, raw or encoded."""
-        return Ready(await serving.model(category, model_name, at))  # type: ignore[return-value]
+        return Ready(await serving.model(category, model_name, at))  # type: ignore[return-value]  # a Response goes as it is
 
 
 def _add_typed(router: APIRouter, category: str) -> None:
@@ -195,7 +195,7 @@ def _add_typed(router: APIRouter, category: str) -> None:
         return Ready(await serving.model(category, model_name, at))
 
     for path, endpoint, many, told in (
-        (f"/{category}", read_all, "all", dict[str, record_type]),  # type: ignore[valid-type]
+        (f"/{category}", read_all, "all", dict[str, record_type]),  # type: ignore[valid-type]  # known at run time
         (f"/{category}/model/{{model_name:path}}", read_one, "one", record_type),
     ):
         operation = f"read_v2_{category}_{many}"
@@ -214,7 +214,7 @@ def metadata_router(version: ApiVersion) -> APIRouter:
         return serving
 
     Counted = Annotated[Serving, Depends(counted)]  # noqa: N806  (a type)
-    Category = Annotated[str, Depends(_v2_category)]  # noqa: N806
+    Category = Annotated[str, Depends(_v2_category)]  # noqa: N806  (a type)
 
     @router.get("/last_updated", operation_id=f"read_{operations}_last_updated", response_model=LastUpdatedResponse)
     async def last_updated(serving: Counted) -> Response:
@@ -226,7 +226,7 @@ def metadata_router(version: ApiVersion) -> APIRouter:
         """The metadata of every category that ever had a record."""
         found = await asyncio.gather(*(_metadata(serving, category) for category in get_all_registered_categories()))
         told = {metadata.category: metadata.model_dump(mode="json") for metadata in found if metadata is not None}
-        return Ready(await serving.document(told))  # type: ignore[return-value]
+        return Ready(await serving.document(told))  # type: ignore[return-value]  # a Response goes as it is
 
     @router.get(
         "/{model_category_name}/last_updated",
@@ -245,7 +245,7 @@ def metadata_router(version: ApiVersion) -> APIRouter:
         found = await _metadata(serving, category)
         if found is None:
             raise HTTPException(404, f"{category} never had a record")
-        return Ready(await serving.document(found.model_dump(mode="json")))  # type: ignore[return-value]
+        return Ready(await serving.document(found.model_dump(mode="json")))  # type: ignore[return-value]  # a Response goes as it is
 
     return router
 
