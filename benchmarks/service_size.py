@@ -18,7 +18,7 @@ from benchmarks.rows import Row
 from benchmarks.service_load import HAS_WRK, load, rates
 from benchmarks.service_peers import API, Writer, fetch, model_path, ours, writer
 from horde_model_reference.formats.json_codec import decode_object
-from horde_model_reference.service.bodies import CODINGS, IDENTITY
+from horde_model_reference.service.answers import CODINGS, IDENTITY
 from horde_model_reference.stores.sql import SqlStore
 
 try:

@@ -16,12 +16,11 @@ from horde_model_reference import _environment as _environment  # first: it reme
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from horde_model_reference.domain.categories import *
-    from horde_model_reference.domain.licensing import *
+    from horde_model_reference.domain.names import *
     from horde_model_reference.domain.predicates import *
     from horde_model_reference.domain.query import *
-    from horde_model_reference.domain.query_fields import *
+    from horde_model_reference.domain.record_parts import *
     from horde_model_reference.domain.records import *
-    from horde_model_reference.domain.source_ids import *
     from horde_model_reference.domain.vocabulary import *
     from horde_model_reference.errors import *
     from horde_model_reference.model_reference_manager import *
@@ -29,56 +28,44 @@ if TYPE_CHECKING:
     from horde_model_reference.providers import *
     from horde_model_reference.reference import *
     from horde_model_reference.settings import *
-    from horde_model_reference.sources.plugin import *
+    from horde_model_reference.sources.local import *
     from horde_model_reference.text_backend_names import *
     from horde_model_reference.watching import *
 
 __version__ = "8.90.0"
 
-_NAMES = {
-    "domain.categories": """
-        CategoryDescriptor MODEL_CLASSIFICATION_LOOKUP MODEL_DOMAIN MODEL_PURPOSE MODEL_REFERENCE_CATEGORY
-        ModelClassification get_all_registered_categories get_category_descriptor get_weights_marker_folders
-        register_category
-    """,
-    "domain.licensing": """
-        LicenseAssignment LicenseDefinition LicenseEvidence LicenseObligation LicensedAsset
-        LicensedAssetKind ModelLicensing PermissionStatus unknown_model_licensing
-    """,
-    "domain.predicates": "FieldRef OrderSpec Predicate false true",
-    "domain.query": "ImageGenerationQuery ModelQuery TextModelQuery build_image_query build_text_query",
-    "domain.query_fields": """
-        AudioFields BlipFields ClipFields CodeformerFields ControlNetFields EsrganFields GenericFields
-        GfpganFields ImageFields MiscellaneousFields SafetyCheckerFields TextFields VideoFields
-    """,
-    "domain.records": """
-        DownloadRecord GenericModelRecord ImageGenerationModelRecord LoraModelRecord SCHEMA_VERSION
-        TextGenerationModelRecord TextualInversionModelRecord get_record_type_for_category
-        register_record_type
-    """,
-    "domain.source_ids": "ANY_SOURCE HORDE_SOURCE_ID SourceSelector",
-    "domain.vocabulary": """
-        BaselineDescriptor KNOWN_IMAGE_GENERATION_BASELINE KNOWN_TAGS MODEL_STYLE
+_TABLE = """
+    domain.categories: CategoryDescriptor MODEL_CLASSIFICATION_LOOKUP MODEL_DOMAIN MODEL_PURPOSE
+        MODEL_REFERENCE_CATEGORY ModelClassification get_all_registered_categories get_category_descriptor
+        get_weights_marker_folders register_category
+    domain.names: ANY_SOURCE HORDE_SOURCE_ID SourceSelector
+    domain.predicates: AudioFields BlipFields ClipFields CodeformerFields ControlNetFields EsrganFields FieldRef
+        GenericFields GfpganFields ImageFields MiscellaneousFields OrderSpec Predicate SafetyCheckerFields
+        TextFields VideoFields false true
+    domain.query: ImageGenerationQuery ModelQuery TextModelQuery build_image_query build_text_query
+    domain.record_parts: DownloadRecord LicenseAssignment LicenseDefinition LicenseEvidence LicenseObligation
+        LicensedAsset LicensedAssetKind ModelLicensing PermissionStatus SCHEMA_VERSION unknown_model_licensing
+    domain.records: GenericModelRecord ImageGenerationModelRecord LoraModelRecord TextGenerationModelRecord
+        TextualInversionModelRecord get_record_type_for_category register_record_type
+    domain.vocabulary: BaselineDescriptor KNOWN_IMAGE_GENERATION_BASELINE KNOWN_TAGS MODEL_STYLE
         get_all_registered_baselines get_baseline_descriptor get_baseline_native_resolution get_known_tags
         register_image_baseline
-    """,
-    "errors": """
-        HordeModelReferenceError MalformedInput ModelNotFound ReferenceUnavailable UnknownCategory
-        UnknownField UnknownSource
-    """,
-    "model_reference_manager": "DeferredPrefetchHandle ModelReferenceManager PrefetchStrategy",
-    "path_consts": "DEFAULT_SHOWCASE_FOLDER_NAME horde_model_reference_paths",
-    "providers": "ModelProvider ModelProviderRegistry StaticModelProvider",
-    "reference": "CategoryStatus Reference",
-    "settings": """
-        CanonicalFormat HordeModelReferenceSettings R2Settings ReplicateMode horde_model_reference_settings
-    """,
-    "sources.plugin": "ModelReferenceBackend",
-    "text_backend_names": "get_model_name_variants has_legacy_text_backend_prefix strip_backend_prefix",
-    "watching": "ReferenceChange",
-}
+    errors: HordeModelReferenceError MalformedInput ModelNotFound ReferenceUnavailable UnknownCategory UnknownField
+        UnknownSource
+    model_reference_manager: DeferredPrefetchHandle ModelReferenceManager PrefetchStrategy
+    path_consts: DEFAULT_SHOWCASE_FOLDER_NAME horde_model_reference_paths
+    providers: ModelProvider ModelProviderRegistry PENDING_SOURCE_ID PendingModelProvider StaticModelProvider
+    reference: CategoryStatus Reference
+    settings: CanonicalFormat HordeModelReferenceSettings R2Settings ReplicateMode horde_model_reference_settings
+    sources.local: ModelReferenceBackend
+    text_backend_names: get_model_name_variants has_legacy_text_backend_prefix strip_backend_prefix
+    watching: ReferenceChange
+"""
 _FEW = 40_000
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+_MODULE_OF: dict[str, str] = {}
+for _row in _TABLE.replace("\n        ", " ").splitlines():
+    _module, _, _names = _row.strip().partition(": ")
+    _MODULE_OF |= dict.fromkeys(_names.split(), _module)
 
 __all__ = [*sorted(_MODULE_OF), "__version__"]  # noqa: PLE0604  (the table above is the list)
 
@@ -89,7 +76,7 @@ def __getattr__(name: str) -> object:
     import gc
     from importlib import import_module
 
-    from horde_model_reference.bulk import bulk
+    from horde_model_reference.process import bulk
 
     alone = len(gc.get_objects()) < _FEW  # what the application has made already must stay collectable
     with bulk():

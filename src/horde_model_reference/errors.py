@@ -13,6 +13,12 @@ HordeModelReferenceError
 ├── ConfigurationLocked (RuntimeError)    the manager exists already with another value
 ├── SourceUnavailable                     one source did not answer, or answered nonsense
 ├── RevisionUnknown (LookupError)         a revision that is not there (yet, or any more)
+├── ChangeNotFound (LookupError)          no proposed change has that number
+├── ModelExists (ValueError)              a proposal would create what is there already
+├── ChangeRefused (ValueError)            moderation does not allow that now; says what it does
+├── ChangeOutdated                        the record moved since the change was proposed
+├── NotAllowed (PermissionError)          the user may not do that
+├── UsersUnavailable                      the AI Horde does not tell whose key it is
 ├── MissingExtra (ImportError)            a feature whose packages are not installed
 └── StoreError                            the database
     ├── StoreUnavailable                  locked, unreachable, unreadable, out of space
@@ -27,10 +33,11 @@ Each carries its facts as attributes; the text is for people and may change. The
 
 from __future__ import annotations
 
-__all__ = ["ConfigurationLocked", "HordeModelReferenceError", "MalformedInput", "MissingExtra", "ModelNotFound"]
-__all__ += ["ReferenceUnavailable", "RevisionUnknown", "SettingsInvalid", "SourceUnavailable", "StoreCorrupt"]
-__all__ += ["StoreError", "StoreTooNew", "StoreUnavailable", "UnknownCategory", "UnknownField", "UnknownSource"]
-__all__ += ["UnsafeName", "WriteConflict"]
+__all__ = ["ChangeNotFound", "ChangeOutdated", "ChangeRefused", "ConfigurationLocked", "HordeModelReferenceError"]
+__all__ += ["MalformedInput", "MissingExtra", "ModelExists", "ModelNotFound", "NotAllowed", "ReferenceUnavailable"]
+__all__ += ["RevisionUnknown", "SettingsInvalid", "SourceUnavailable", "StoreCorrupt", "StoreError", "StoreTooNew"]
+__all__ += ["StoreUnavailable", "UnknownCategory", "UnknownField", "UnknownSource", "UnsafeName", "UsersUnavailable"]
+__all__ += ["WriteConflict"]
 
 
 class HordeModelReferenceError(Exception):
@@ -118,19 +125,14 @@ class ConfigurationLocked(HordeModelReferenceError, RuntimeError):
     """A second construction of the manager asked for another value of `parameter` than the one in force."""
 
     def __init__(self, parameter: str, in_force: object, asked: object) -> None:
-        super().__init__(
-            f"ModelReferenceManager exists already with {parameter}={in_force!r}; {asked!r} was asked for. "
-            "Use ModelReferenceManager.get_instance(), or reset() first."
-        )
+        text = f"ModelReferenceManager exists already with {parameter}={in_force!r}; {asked!r} was asked for. "
+        super().__init__(text + "Use ModelReferenceManager.get_instance(), or reset() first.")
         self.parameter, self.in_force, self.asked = parameter, in_force, asked
 
 
 class SourceUnavailable(HordeModelReferenceError):
-    """One source did not answer, or its answer could not be used. Another source may still.
-
-    `absent` says that nothing is wrong with the source: it only has none of what was asked for. `retry_after` is in how
-    many seconds asking again may help, where somebody said so.
-    """
+    """One source did not answer, or its answer could not be used; another may still. `absent`: nothing is wrong with
+    it, it has none of what was asked for. `retry_after`: in how many seconds asking may help, where somebody said."""
 
     def __init__(self, source: str, reason: str, *, absent: bool = False, retry_after: float | None = None) -> None:
         super().__init__(f"{source}: {reason}")
@@ -153,6 +155,52 @@ class RevisionUnknown(HordeModelReferenceError, LookupError):
     def __init__(self, revision: int, newest: int) -> None:
         super().__init__(f"revision {revision} is not known; the newest is {newest}")
         self.revision, self.newest = revision, newest
+
+
+class ChangeNotFound(HordeModelReferenceError, LookupError):
+    """No change of that number is in the queue."""
+
+    def __init__(self, change_id: int) -> None:
+        super().__init__(f"Pending change {change_id} not found")
+        self.change_id = change_id
+
+
+class ModelExists(HordeModelReferenceError, ValueError):
+    """The category has a model of that name already."""
+
+    def __init__(self, name: str, category: str) -> None:
+        super().__init__(f"Model {name} exists in category {category} already; propose an update of it.")
+        self.name, self.category = name, category
+
+
+class ChangeRefused(HordeModelReferenceError, ValueError):
+    """What was asked for does not go with the change as it is; `allowed` is what does."""
+
+    def __init__(self, change_id: int, reason: str, allowed: tuple[str, ...] = ()) -> None:
+        hint = f"; allowed now: {', '.join(allowed)}" if allowed else ""
+        super().__init__(f"change {change_id} {reason}{hint}")
+        self.change_id, self.reason, self.allowed = change_id, reason, allowed
+
+
+class ChangeOutdated(HordeModelReferenceError):
+    """The record is not what the change was made against. `difference` is what became of it since, as JSON."""
+
+    def __init__(self, change_id: int, base: int, actual: int, difference: tuple[object, ...] = ()) -> None:
+        moved = f"was made against revision {base} of the record, which is at {actual} now"
+        super().__init__(f"change {change_id} {moved}: rebase, reject or withdraw it")
+        self.change_id, self.base, self.actual, self.difference = change_id, base, actual, difference
+
+
+class NotAllowed(HordeModelReferenceError, PermissionError):
+    """The user is known and may not do that."""
+
+
+class UsersUnavailable(HordeModelReferenceError):
+    """The AI Horde did not say whose key it is; `retry_after` is in how many seconds asking again may help."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.retry_after = reason, retry_after
 
 
 class MissingExtra(HordeModelReferenceError, ImportError):

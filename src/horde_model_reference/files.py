@@ -13,8 +13,7 @@ from horde_model_reference.errors import MalformedInput
 
 __all__ = ["MAX_FILE_BYTES", "read_bounded", "write_atomically"]
 
-MAX_FILE_BYTES = 512 * 1024 * 1024
-"""No file of the reference is this large; what is, is not read."""
+MAX_FILE_BYTES = 512 * 1024 * 1024  # no file of the reference is this large; what is, is not read
 
 
 def read_bounded(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
@@ -38,34 +37,25 @@ def write_atomically(path: Path, data: bytes) -> Path:
     if file.exists() and not file.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(file))
     file.parent.mkdir(parents=True, exist_ok=True)
+    name = ""
     try:
-        _replace(file, data)
-    except OSError as error:
-        error.filename, error.filename2 = str(file), None  # the name that its owner knows, not the temporary one
-        raise
-    if os.name == "posix":
-        _sync_folder(file.parent)
-    return path
-
-
-def _replace(path: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".tmp", dir=file.parent)
+        with os.fdopen(descriptor, "wb") as temporary:
+            temporary.write(data)
+            temporary.flush()
+            os.fsync(descriptor)
         os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
+        os.replace(name, file)
+    except BaseException as error:
         with suppress(FileNotFoundError):
             os.unlink(name)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(file), None  # the name that its owner knows, not the temporary one
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if os.name == "posix":
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return path

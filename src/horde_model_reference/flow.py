@@ -1,15 +1,14 @@
 """One implementation of every read for sync and async callers.
 
 A *flow* is a generator that yields what it wants done and gets the result back; it never waits itself. Two drivers run
-it: `run` on the caller's thread, `run_async` inside an event loop. Everything between a public method and the network
-is written once, as flows, and composed with `yield from`. `Hurried` is a network with one deadline for a whole flow.
+it: `run` on the caller's thread, `run_async` inside an event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,12 +25,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A GET. `deadline` is for the whole answer in seconds, `max_bytes` bounds its decoded body."""
+    """A question over HTTP. `deadline` is for the whole answer in seconds, `max_bytes` bounds its decoded body.
+
+    One with an `apikey` among its headers, which are never shown, follows no redirect. Nor does one with `reachable`,
+    and it is connected only to an IP address of which that is true.
+    """
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     deadline: float = 10.0
     max_bytes: int = 64 * 1024 * 1024
+    method: str = "GET"
+    content: bytes = field(default=b"", repr=False)
+    reachable: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +72,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Wants several flows run: at once in a loop, one after the other on a thread. Gives their results; where some
-    fail, the failure of the first of them in order is raised into the flow."""
+    """Wants several flows run: at once in a loop, else one after the other. The first failure in order is raised."""
 
     flows: Sequence[Flow[Any]]
 
@@ -124,26 +129,23 @@ class Hurried:
 def run(flow: Flow[T], network: Network) -> T:
     """Drive a flow to its end on this thread."""
 
-    def do(effect: Effect) -> object:
-        if isinstance(effect, Fetch):
-            return _answer(network.begin(effect.request))
+    async def do(effect: Effect) -> object:
         if isinstance(effect, All):
             return [run(part, network) for part in effect.flows]
+        if isinstance(effect, Fetch):
+            future = network.begin(effect.request)
+            try:
+                return future.result()
+            except BaseException:
+                future.cancel()  # who was interrupted does not want the answer any more
+                raise
         return _call(effect.function if isinstance(effect, Call) else partial(time.sleep, effect.seconds))
 
     try:
-        effect = next(flow)
-        while True:
-            try:
-                result = do(effect)
-            except Exception as error:  # noqa: BLE001  (the flow decides what to do about it)
-                effect = flow.throw(error)
-            else:
-                effect = flow.send(result)
+        _driven(flow, do).send(None)
     except StopIteration as end:
         return cast("T", end.value)
-    finally:
-        flow.close()
+    raise AssertionError("what `do` does never waits for a loop")
 
 
 async def run_async(flow: Flow[T], network: Network) -> T:
@@ -161,6 +163,10 @@ async def run_async(flow: Flow[T], network: Network) -> T:
         await asyncio.sleep(effect.seconds)
         return None
 
+    return await _driven(flow, do)
+
+
+async def _driven(flow: Flow[T], do: Callable[[Effect], Awaitable[object]]) -> T:
     try:
         effect = next(flow)
         while True:
@@ -174,14 +180,6 @@ async def run_async(flow: Flow[T], network: Network) -> T:
         return cast("T", end.value)
     finally:
         flow.close()
-
-
-def _answer(future: Future[Response]) -> Response:
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()  # who was interrupted does not want the answer any more
-        raise
 
 
 def _call(function: Callable[[], object]) -> object:

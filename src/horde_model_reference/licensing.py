@@ -1,3 +1,3 @@
-"""The documented import path of the licensing values; the code is in `domain.licensing`."""
+"""The documented import path of the licensing values; the code is in `domain.record_parts`."""
 
-from horde_model_reference.domain.licensing import *
+from horde_model_reference.domain.record_parts import *

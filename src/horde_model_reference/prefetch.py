@@ -10,7 +10,7 @@ from enum import StrEnum
 from horde_model_reference.errors import ReferenceUnavailable
 from horde_model_reference.reference import Reference
 
-__all__ = ["DeferredPrefetchHandle", "PrefetchStrategy", "begin_prefetch"]
+__all__ = ["DeferredPrefetchHandle", "PrefetchStrategy"]
 
 
 class PrefetchStrategy(StrEnum):
@@ -30,12 +30,16 @@ class DeferredPrefetchHandle:
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self.prefetch_pending = True
-        """True until a load has ended, well or badly."""
+        self.prefetch_pending = True  # true until a load has ended, well or badly
 
     def start(self) -> None:
         """Begin in the background, which never keeps the interpreter from exiting; `run` and `await` wait for that."""
-        threading.Thread(target=self._run_quietly, name="horde-prefetch", daemon=True).start()
+
+        def load() -> None:
+            with suppress(ReferenceUnavailable):  # whoever waits for it is told
+                self.run()
+
+        threading.Thread(target=load, name="horde-prefetch", daemon=True).start()
 
     def run(self) -> None:
         """Load now, on this thread, or wait for the load that was begun."""
@@ -45,26 +49,7 @@ class DeferredPrefetchHandle:
             self.prefetch_pending = False
 
     def __await__(self) -> Generator[object, None, None]:
-        return self._wait().__await__()
-
-    async def _wait(self) -> None:
         try:
-            await self._reference.warm_async()
+            yield from self._reference.warm_async().__await__()
         finally:
             self.prefetch_pending = False
-
-    def _run_quietly(self) -> None:
-        with suppress(ReferenceUnavailable):  # whoever waits for it is told
-            self.run()
-
-
-def begin_prefetch(strategy: PrefetchStrategy, reference: Reference) -> DeferredPrefetchHandle | None:
-    """Do what the strategy says at construction; the handle where it has one."""
-    if strategy is PrefetchStrategy.SYNC:
-        reference.warm()
-    if strategy not in (PrefetchStrategy.ASYNC, PrefetchStrategy.DEFERRED):
-        return None
-    handle = DeferredPrefetchHandle(reference)
-    if strategy is PrefetchStrategy.ASYNC:
-        handle.start()
-    return handle

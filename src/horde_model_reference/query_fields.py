@@ -1,4 +1,3 @@
 """The documented import path of field references and the field namespaces; the code is in `domain`."""
 
 from horde_model_reference.domain.predicates import *
-from horde_model_reference.domain.query_fields import *

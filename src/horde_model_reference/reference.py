@@ -1,9 +1,8 @@
 """The reading object: typed records of every category, from one source, held in memory.
 
-A warm read is a dictionary lookup and a copy; it runs no flow, takes no lock and asks nobody. What is held and grows
-older than `max_age` is read again: with `behind`, from a thread that keeps it up to date while readers go on; without,
-by the next reader, which is right for sources on this machine. Whatever goes wrong then, the reader keeps what it has:
-a read fails only where there never was anything to give.
+A warm read is a dictionary lookup and a copy; it runs no flow, takes no lock and asks nobody. What grows older than
+`max_age` is read again: with `behind` from a thread, while readers go on; without, by the next reader, which is right
+for sources on this machine. Whatever goes wrong then, a read fails only where there never was anything to give.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,8 +22,8 @@ from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.domain.validation import Records, validate_records
 from horde_model_reference.errors import MalformedInput, ModelNotFound, ReferenceUnavailable, SourceUnavailable
 from horde_model_reference.flow import Call, Flow, Hurried, Network, run, run_async
-from horde_model_reference.forks import ForkLock, no_fork
 from horde_model_reference.formats.json_codec import decode_object, encode
+from horde_model_reference.process import ForkLock, no_fork
 from horde_model_reference.single_flight import SingleFlight
 from horde_model_reference.sources.base import CLOCK_SLACK, Ask
 from horde_model_reference.watching import Keeper, ReferenceChange, Watchers
@@ -37,8 +36,7 @@ __all__ = ["CategoryStatus", "Reference", "model_not_found"]
 
 _log = logger("reference")
 _SAID_SECONDS = 60.0
-_SHORTEST_AGE = 1.0
-"""Nothing is polled more often than this, whatever `max_age` says: readers do not wait for it anyway."""
+_SHORTEST_AGE = 1.0  # nothing is polled more often, whatever `max_age` says: readers do not wait for it anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +47,9 @@ class _Held:
     records: Records
     findings: list[Finding]
     good_until: float
-    when: tuple[int, float]
-    """The era, and the moment in it, at which its source was asked for what is held."""
-    names: dict[str, str] = field(default_factory=dict)
-    """Key -> name, of the few documents whose key is not their record's name; both find the record."""
+    when: tuple[int, float]  # the era, and the moment in it, at which its source was asked for what is held
+    names: dict[str, str]  # key -> name, where a document's key is not its record's name; both find the record
     fault: str = ""
-
-    @property
-    def place(self) -> tuple[int, tuple[int, float]]:
-        """Which of two is the later one: by revision; or, where that does not tell, by when it was asked for."""
-        return self.snapshot.revision or 0, self.when
 
     def model(self, name: str) -> GenericModelRecord:
         found = self.records.get(name) or self.records.get(self.names.get(name, name))
@@ -66,23 +57,13 @@ class _Held:
             raise model_not_found(name, self.snapshot.category, self.records)
         return found
 
-    def status(self, category: Category, longest: float) -> CategoryStatus:
-        age = max(0.0, time.time() - self.snapshot.checked) + self.snapshot.older
-        return CategoryStatus(
-            *(category, len(self.records), self.snapshot.source, self.snapshot.revision, age, self.fault),
-            tuple(self.findings),
-            stale=bool(self.fault) or age > longest,
-            next_attempt=max(0.0, self.good_until - time.monotonic()),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class CategoryStatus:
-    """What is held of one category: how many records, from where, which revision, what is wrong. `age` is how many
-    seconds ago it was last known to be current at its source. `fault` is why the last attempt to read it again failed,
-    or why something lesser stands in for it; empty where all is well. `set_aside` are the findings about records that
-    could not be read and those kept with a warning. `stale`: it is at fault, or should have been read again by now.
-    `next_attempt` is in how many seconds it will be read again, where somebody reads or keeps it."""
+    """What is held of one category. `age`: how many seconds ago it was last known to be current at its source. `fault`:
+    why the last attempt to read it again failed, or why something lesser stands in; empty where all is well.
+    `set_aside`: what is wrong with records, left out or not. `stale`: at fault, or should have been read again by now.
+    `next_attempt`: in how many seconds it will be, where somebody reads or keeps it."""
 
     category: Category
     records: int
@@ -95,8 +76,7 @@ class CategoryStatus:
     next_attempt: float = 0.0
 
 
-_Ends: TypeAlias = "dict[Category, _Held | SourceUnavailable]"
-"""How a load ended, by category."""
+_Ends: TypeAlias = "dict[Category, _Held | SourceUnavailable]"  # how a load ended, by category
 
 
 class Reference:
@@ -124,13 +104,10 @@ class Reference:
         self._network = network
         self._max_age, self._patience, self._follow = max(0.0, max_age), patience, follow
         self._keeper = Keeper(self.renew) if behind else None
-        self.version = 0
-        """Counts what was taken in: as long as it stays, nothing that is held has changed."""
-        self._memory: dict[Category, _Held] = {}
-        """Replaced whole under the lock, so that who goes through it sees one moment."""
+        self.version = 0  # counts what was taken in: as long as it stays, nothing that is held has changed
+        self._memory: dict[Category, _Held] = {}  # replaced whole, so that who goes through it sees one moment
         self._lock = ForkLock()
-        self._refusals: dict[Category, tuple[float, SourceUnavailable]] = {}
-        """When to ask again for what cannot be had, and why it cannot. With a keeper it asks, and no reader waits."""
+        self._refusals: dict[Category, tuple[float, SourceUnavailable]] = {}  # when to ask again, and why there is none
         self._flights: SingleFlight[_Ends] = SingleFlight()
         self._watchers = Watchers()
         self._degraded, self._told = False, -math.inf
@@ -201,7 +178,13 @@ class Reference:
     def status(self) -> list[CategoryStatus]:
         """What is held, category by category; asks nobody."""
         longest = math.inf if self._keeper is None else 2 * self._max_age + self._follow + CLOCK_SLACK
-        return [held.status(category, longest) for category, held in sorted(self._memory.items())]
+        told, now = [], time.monotonic()
+        for category, held in sorted(self._memory.items()):
+            age = max(0.0, time.time() - held.snapshot.checked) + held.snapshot.older
+            facts = (category, len(held.records), held.snapshot.source, held.snapshot.revision, age, held.fault)
+            stale, next_attempt = bool(held.fault) or age > longest, max(0.0, held.good_until - now)
+            told.append(CategoryStatus(*facts, tuple(held.findings), stale, next_attempt))
+        return told
 
     def on_change(self, callback: Callable[[ReferenceChange], object]) -> Callable[[], None]:
         """Call `callback` with each change of a category that has been read, on the thread that noticed it; gives a
@@ -259,17 +242,18 @@ class Reference:
     def _load_all(self, wanted: list[Category], fresh: bool) -> _Ends:
         era, since = self._era, time.time() if fresh else -math.inf
         return self._flights.do(
-            (frozenset(wanted), era), lambda: run(self._reading(wanted, era, since), self._hurried()), anew=fresh
+            (frozenset(wanted), era),
+            lambda: run(self._reading(wanted, era, since), Hurried(self._network, self._patience)),
+            anew=fresh,
         )
 
     async def _load_all_async(self, wanted: list[Category], fresh: bool) -> _Ends:
         era, since = self._era, time.time() if fresh else -math.inf
         return await self._flights.do_async(
-            (frozenset(wanted), era), lambda: run_async(self._reading(wanted, era, since), self._hurried()), anew=fresh
+            (frozenset(wanted), era),
+            lambda: run_async(self._reading(wanted, era, since), Hurried(self._network, self._patience)),
+            anew=fresh,
         )
-
-    def _hurried(self) -> Network:
-        return Hurried(self._network, self._patience)
 
     def _reading(self, wanted: list[Category], era: int, since: float, *, wait: float = 0.0) -> Flow[_Ends]:
         before, when = {category: self._memory.get(category) for category in wanted}, (era, time.monotonic())
@@ -279,7 +263,11 @@ class Reference:
         for category, answer in found.items():
             held = before[category]
             if wait and held is not None and isinstance(answer, SourceUnavailable):
-                ends[category] = self._unheard(held, answer)
+                # Nobody could be followed, which says nothing of the data: a poll will tell, soon where one may help.
+                ends[category] = held
+                if answer.retry_after is not None:
+                    good_until = min(held.good_until, time.monotonic() + answer.retry_after)
+                    ends[category], _ = self._put(category, replace(held, good_until=good_until))
             else:
                 ends[category] = yield from self._taken(category, answer, held, when)
         self._tell(ends, any(before.values()))
@@ -309,11 +297,11 @@ class Reference:
         return held
 
     def _put(self, category: Category, held: _Held) -> tuple[_Held, _Held | None]:
-        """Hold it, unless another load overtook it: nobody shall see an earlier state after a later one. Gives what is
-        held now, and what was until now."""
+        """Hold it, unless another load overtook it (by revision, else by when it was asked for): nobody shall see an
+        earlier state after a later one. Gives what is held now, and what was until now."""
         with self._lock:
             last = self._memory.get(category)
-            if last is not None and last.place > held.place:
+            if last is not None and (last.snapshot.revision or 0, last.when) > (held.snapshot.revision or 0, held.when):
                 return last, last
             self._memory = {**self._memory, category: held}
             self.version += 1
@@ -346,13 +334,6 @@ class Reference:
         longest = max(self._max_age, _SHORTEST_AGE) * random.uniform(0.9, 1.0)
         age = time.time() - snapshot.checked  # from the future: a clock is wrong, so it tells nothing
         return max(0.0, min(longest, longest - age)) if age > -CLOCK_SLACK else 0.0
-
-    def _unheard(self, held: _Held, answer: SourceUnavailable) -> _Held:
-        """Nobody could be followed, which says nothing about the data: a poll will tell, soon where one may help."""
-        if answer.retry_after is None:
-            return held
-        soon = replace(held, good_until=min(held.good_until, time.monotonic() + answer.retry_after))
-        return self._put(held.snapshot.category, soon)[0]
 
     def _tell(self, ends: _Ends, had: bool) -> None:
         """One line where what is read becomes worse than it should be, one where it is well again."""

@@ -24,8 +24,8 @@ from pydantic_settings import PydanticBaseSettingsSource as _Source
 from horde_model_reference._environment import captured
 from horde_model_reference._log import logger
 from horde_model_reference.errors import SettingsInvalid
-from horde_model_reference.forks import ForkLock
 from horde_model_reference.horde_environment import setting
+from horde_model_reference.process import ForkLock
 
 __all__ = ["SECRETS", "CanonicalFormat", "HordeModelReferenceSettings", "Origin", "Path", "R2Settings", "ReplicateMode"]
 __all__ += ["get_settings", "horde_model_reference_settings", "listed", "make_settings", "masked", "variable_name"]
@@ -33,8 +33,7 @@ __all__ += ["get_settings", "horde_model_reference_settings", "listed", "make_se
 horde_model_reference_settings: HordeModelReferenceSettings
 
 ENV_PREFIX = "HORDE_MODEL_REFERENCE_"
-Path: TypeAlias = tuple[str, ...]
-"""Where a setting is: `("redis", "url")`."""
+Path: TypeAlias = tuple[str, ...]  # where a setting is: `("redis", "url")`
 Origin: TypeAlias = Literal["default", "environment", "argument", "rule"]
 """Where a value is from; `rule` is a combination rule that turned the setting off."""
 SECRETS: frozenset[Path] = frozenset({("database_url",), ("r2", "upload_secret_access_key")})
@@ -408,33 +407,12 @@ def make_settings(**values: Any) -> HordeModelReferenceSettings:
     try:
         return HordeModelReferenceSettings(**values)
     except ValidationError as error:
-        raise SettingsInvalid(_problems(error)) from None
-
-
-_ALLOWED = {
-    "bool_parsing": "must be true or false",
-    "enum": "must be one of {choices}",
-    "float_parsing": "must be a number",
-    "greater_than": "must be greater than {gt}",
-    "int_parsing": "must be a whole number",
-    "list_type": "must be a list: comma separated, or a JSON array",
-    "model_type": "must be a JSON object",
-    "string_type": "must be a list of strings, as JSON strings",
-    "value_error": "{error}",
-}
-
-
-def _problems(error: ValidationError) -> tuple[tuple[str, str], ...]:
-    problems = []
-    for detail in error.errors(include_url=False):
-        path = tuple(part for part in detail["loc"] if isinstance(part, str))
-        facts = detail.get("ctx", {})
-        choices = ", ".join(dict.fromkeys(re.findall("'(.+?)'", str(facts.get("expected")))))  # each alias once
-        reason = _ALLOWED.get(detail["type"], "{msg}").format(msg=detail["msg"], choices=choices, **facts)
-        given = detail["input"]
-        shown = "" if path in SECRETS or not isinstance(given, str | int | float) else f", is {masked(repr(given))}"
-        problems.append((variable_name(path), reason + shown))
-    return tuple(problems)
+        problems = []
+        for detail in error.errors(include_url=False):
+            path, given = tuple(part for part in detail["loc"] if isinstance(part, str)), detail["input"]
+            shown = "" if path in SECRETS or not isinstance(given, str | int | float) else f", is {masked(repr(given))}"
+            problems.append((variable_name(path), detail["msg"] + shown))
+        raise SettingsInvalid(tuple(problems)) from None
 
 
 def variable_name(path: Path) -> str:

@@ -39,13 +39,10 @@ class SettingRow:
 
 def describe_settings(settings: HordeModelReferenceSettings) -> list[SettingRow]:
     """Every setting, in the order of the documentation, and after them the shared variables that we read too."""
-    shared = HordeEnvironment.read(captured())
+    shared, heading = HordeEnvironment.read(captured()), "Variables shared by the programs of the AI Horde"
     given: dict[Path, Origin] = dict.fromkeys(((name,) for name in shared.model_fields_set), "environment")
-    heading = "Variables shared by the programs of the AI Horde"
-    return [
-        *_rows(settings, settings.origins(), variable_name),
-        *_rows(shared, given, lambda path: path[0].upper(), "environment", heading),
-    ]
+    own = _rows(settings, settings.origins(), variable_name)
+    return [*own, *_rows(shared, given, lambda path: path[0].upper(), "environment", heading)]
 
 
 def _rows(

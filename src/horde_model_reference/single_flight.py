@@ -1,7 +1,7 @@
 """Many callers, one load: whoever comes while a key is being loaded gets the result of that load.
 
 Safe in any mix of threads, event loops and forked processes. A synchronous caller never waits for a load that a
-coroutine leads, because it may be standing on that coroutine's own loop; it loads for itself instead.
+coroutine leads: it may be standing on that coroutine's own loop. It loads for itself instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
-from horde_model_reference.forks import ForkLock
+from horde_model_reference.process import ForkLock
 
 __all__ = ["SingleFlight"]
 
@@ -29,15 +29,13 @@ class _Flight(Future[T]):
     def __init__(self, leader: int | None) -> None:
         super().__init__()
         self.leader = leader  # a thread, or None for a coroutine
+        self.landed: T
         self.set_running_or_notify_cancel()  # so that a waiter who is cancelled cannot cancel it for the others
 
 
 class SingleFlight(Generic[T]):
-    """Loads in progress, by key.
-
-    A load that had begun before the caller came may have read what has changed since. `anew` says that such a one does
-    not count: it is waited for, and then another is begun or joined.
-    """
+    """Loads in progress, by key. `anew`: one that had begun before the caller came, and may have read what has changed
+    since, does not count; it is waited for, and then another is begun or joined."""
 
     def __init__(self) -> None:
         self._lock = ForkLock()
@@ -48,8 +46,9 @@ class SingleFlight(Generic[T]):
         while True:
             flight, leads = self._join(key, threading.get_ident())
             if leads:
-                with self._leading(key, flight) as landed:
-                    return landed(work())
+                with self._leading(key, flight):
+                    flight.landed = work()
+                return flight.landed
             if flight.leader in (None, threading.get_ident()):
                 return work()
             error = flight.exception()
@@ -62,8 +61,9 @@ class SingleFlight(Generic[T]):
         while True:
             flight, leads = self._join(key, None)
             if leads:
-                with self._leading(key, flight) as landed:
-                    return landed(await work())
+                with self._leading(key, flight):
+                    flight.landed = await work()
+                return flight.landed
             with suppress(Exception):
                 await asyncio.wrap_future(flight)
             error = flight.exception()
@@ -80,19 +80,17 @@ class SingleFlight(Generic[T]):
             return self._flights.setdefault(mine, _Flight(leader)), True
 
     @contextmanager
-    def _leading(self, key: Hashable, flight: _Flight[T]) -> Iterator[Callable[[T], T]]:
-        def forget() -> None:
+    def _leading(self, key: Hashable, flight: _Flight[T]) -> Iterator[None]:
+        fault: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            fault = error if isinstance(error, Exception) else _LeaderGoneError()
+            raise
+        finally:
             with self._lock:  # before the result is there: who comes later shall not take it for a load of its own time
                 self._flights.pop((os.getpid(), key), None)
-
-        def landed(result: T) -> T:
-            forget()
-            flight.set_result(result)
-            return result
-
-        try:
-            yield landed
-        except BaseException as error:
-            forget()
-            flight.set_exception(error if isinstance(error, Exception) else _LeaderGoneError())
-            raise
+            if fault is None:
+                flight.set_result(flight.landed)
+            else:
+                flight.set_exception(fault)

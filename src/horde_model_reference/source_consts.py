@@ -1,3 +1,3 @@
 """The documented import path of source ids and selectors; the code is in `domain`."""
 
-from horde_model_reference.domain.source_ids import *
+from horde_model_reference.domain.names import *

@@ -1,9 +1,8 @@
 """HTTP, behind one module: the only place that knows which library speaks it.
 
-All requests of a process, whoever makes them, run in one event loop on a daemon thread: there a deadline is exact, also
-for a name that does not resolve and an answer that drips, connections are shared by threads and loops alike, and
-the end of the process interrupts what is under way. The library is imported there too, so nobody waits for that who
-reads what is on the disk. An answer has a limit on its size before and after decompression.
+All requests of a process run in one event loop on a daemon thread: there a deadline is exact, also for a name that does
+not resolve and an answer that drips, connections are shared by threads and loops alike, and the end of the process
+interrupts what is under way. The library is imported there too: who reads what is on the disk does not wait for that.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from importlib import import_module
+from socket import SOCK_STREAM
 from typing import TYPE_CHECKING, Any, cast
 
 from horde_model_reference.errors import SourceUnavailable
 from horde_model_reference.flow import Request, Response, refused
-from horde_model_reference.forks import ForkLock
+from horde_model_reference.process import ForkLock
 
 if TYPE_CHECKING:
     import httpx
@@ -40,8 +40,7 @@ class HttpNetwork:
     def __init__(self) -> None:
         self._lock = ForkLock()
         self._closed = False
-        self._lines: dict[int, _Line] = {}
-        """By process: after a fork the sockets are the parent's, who goes on using them."""
+        self._lines: dict[int, _Line] = {}  # by process: after a fork the sockets are the parent's, who uses them
         weakref.finalize(self, _hang_up, self._lines)
 
     def begin(self, request: Request) -> Future[Response]:
@@ -144,18 +143,35 @@ class _Line:
             async with asyncio.timeout_at(ends):
                 client = self._opened()
                 client.cookies.clear()  # nobody here has a session, and what servers hang on us would only grow
-                async with client.stream("GET", request.url, headers=request.headers) as answer:
+                async with client.stream(request.method, **await self._aimed(request)) as answer:
                     plain = [str(each.url) for each in (*answer.history, answer) if each.url.scheme != "https"]
                     if plain and request.url.startswith("https:"):
                         raise SourceUnavailable(request.url, f"redirected to {plain[0]}, which is not encrypted")
-                    headers = {name.lower(): value for name, value in answer.headers.items()}
-                    return Response(answer.status_code, headers, await _body(answer, request))
+                    told = {name.lower(): value for name, value in answer.headers.items()}
+                    return Response(answer.status_code, told, await _body(answer, request))
         except TimeoutError as error:
             raise SourceUnavailable(request.url, f"no whole answer within {request.deadline:.3g} s") from error
         except SourceUnavailable:
             raise
         except Exception as error:  # a driver: what got away would leave its caller waiting for ever
             raise SourceUnavailable(request.url, _reason(error)) from error
+
+    async def _aimed(self, request: Request) -> dict[str, Any]:
+        """Where to: the address itself where it was looked at, lest the name resolve to another one a moment later."""
+        aim: dict[str, Any] = {"url": request.url, "headers": request.headers, "content": request.content or None}
+        if request.reachable is None:
+            return aim | {"follow_redirects": "apikey" not in request.headers}  # a key is for who it was addressed to
+        import httpx
+
+        url = httpx.URL(request.url)
+        host = url.raw_host.decode()
+        found = [str(each[4][0]) for each in await self._loop.getaddrinfo(host, url.port or 443, type=SOCK_STREAM)]
+        if not all(map(request.reachable, found)):
+            raise SourceUnavailable(request.url, f"is at {', '.join(found)}, which may not be reached from here")
+        # Connections are kept by address, and another name at the same one has another certificate.
+        headers = {**request.headers, "host": url.netloc.decode(), "connection": "close"}
+        aim |= {"url": url.copy_with(host=found[0]), "headers": headers, "follow_redirects": False}
+        return aim | {"extensions": {"sni_hostname": host}}
 
     def _opened(self) -> httpx.AsyncClient:
         import httpx

@@ -15,9 +15,9 @@ from weakref import WeakMethod
 from horde_model_reference._log import logger
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.snapshots import Snapshot
-from horde_model_reference.forks import ForkLock
 from horde_model_reference.formats.json_codec import decode_object
 from horde_model_reference.formats.wire import same_but_for_times
+from horde_model_reference.process import ForkLock
 
 __all__ = ["Keeper", "ReferenceChange", "Watchers"]
 
@@ -27,8 +27,7 @@ _SHORTEST_PAUSE, _PAUSE_AFTER_FAULT = 0.05, 60.0
 
 @dataclass(frozen=True, slots=True)
 class ReferenceChange:
-    """What a refresh brought: the names of the records that are new, other than before, and gone. `revision` is None
-    where the source counts none."""
+    """What a refresh brought: names of records. `revision` is None where the source counts none."""
 
     category: Category
     revision: int | None
@@ -41,14 +40,9 @@ class ReferenceChange:
     def between(cls, before: Snapshot, after: Snapshot) -> ReferenceChange:
         """The difference of two snapshots."""
         old, new = decode_object(before.body), decode_object(after.body)
-        return cls(
-            after.category,
-            after.revision,
-            after.source,
-            created=tuple(name for name in new if name not in old),
-            updated=tuple(n for n, record in new.items() if n in old and not same_but_for_times(old[n], record)),
-            deleted=tuple(name for name in old if name not in new),
-        )
+        created, deleted = (name for name in new if name not in old), (name for name in old if name not in new)
+        updated = (n for n, record in new.items() if n in old and not same_but_for_times(old[n], record))
+        return cls(after.category, after.revision, after.source, tuple(created), tuple(updated), tuple(deleted))
 
 
 class Watchers:
@@ -98,15 +92,11 @@ class Watchers:
 
 class Keeper:
     """Calls `renew` again and again, each time after as many seconds as it gave back the time before. The thread ends
-    with the object that `renew` belongs to, with `stop`, and with the process, which it never keeps from ending. A
-    forked child has one of its own as soon as somebody calls `start` there."""
+    with the object that `renew` belongs to, with `stop` and the process; a forked child's `start` begins its own."""
 
     def __init__(self, renew: Callable[[], float], first_pause: tuple[float, float] = (0.2, 0.5)) -> None:
-        self._renew = WeakMethod(renew)
-        self._first_pause = first_pause
-        self._lock = ForkLock()
-        self._stopped = threading.Event()
-        self._process = 0
+        self._renew, self._first_pause = WeakMethod(renew), first_pause
+        self._lock, self._stopped, self._process = ForkLock(), threading.Event(), 0
 
     def start(self) -> None:
         """Begin, where it has not begun. The first pause leaves a program that only starts and reads in peace."""

@@ -22,42 +22,30 @@ from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.errors import MissingExtra, ReferenceUnavailable, UnknownCategory
 from horde_model_reference.files import read_bounded
 from horde_model_reference.flow import Network, NoNetwork
-from horde_model_reference.path_consts import (
-    HordeModelReferencePaths,
-    horde_model_reference_paths,
-    make_folders,
-)
+from horde_model_reference.horde_environment import horde_environment
+from horde_model_reference.path_consts import HordeModelReferencePaths, horde_model_reference_paths, make_folders
 from horde_model_reference.prefetch import PrefetchStrategy
 from horde_model_reference.reference import Reference
-from horde_model_reference.settings import CanonicalFormat, HordeModelReferenceSettings, ReplicateMode
-from horde_model_reference.sources.base import Source
+from horde_model_reference.settings import CanonicalFormat, HordeModelReferenceSettings, ReplicateMode, get_settings
 from horde_model_reference.sources.folder import FolderSource
 from horde_model_reference.sources.http import GitHubSource, PrimarySource
 from horde_model_reference.sources.layered import Breaker, Checked, Else, FirstThatAnswers
-from horde_model_reference.sources.local import StarterSource, StoreSource
-from horde_model_reference.sources.plugin import BackendSource, ModelReferenceBackend
+from horde_model_reference.sources.local import BackendSource, ModelReferenceBackend, StarterSource, StoreSource
 from horde_model_reference.sources.remembered import Remembered
 
 if TYPE_CHECKING:
-    from horde_model_reference.domain.metadata import CategoryMetadata
+    from horde_model_reference.domain.snapshots import CategoryMetadata
+    from horde_model_reference.exchange.exporting import Mirror
+    from horde_model_reference.horde.users import Users
+    from horde_model_reference.moderation.queue import Queue
     from horde_model_reference.stores.sql import SqlStore
 
-__all__ = [
-    "Mode",
-    "Parts",
-    "ReferenceBackend",
-    "assemble",
-    "database_address",
-    "open_store",
-    "reference_of_github",
-    "reference_of_store",
-]
+__all__ = ["GitHubBackend", "Mode", "Parts", "ReferenceBackend", "assemble", "database_address", "open_store"]
+__all__ += ["queue_of", "reference_of_store", "users_of"]
 
 _log = logger("wiring")
-_HOLD_SECONDS = 25.0
-"""How long PRIMARY may hold a question: less than the half minute after which proxies give up."""
-_RECHECK_SECONDS = 0.05
-"""How long a PRIMARY's library reads may lag behind a commit of another process: asking the store has its cost."""
+_HOLD_SECONDS = 25.0  # how long PRIMARY may hold a question: less than the half minute after which proxies give up
+_RECHECK_SECONDS = 0.05  # that a PRIMARY's library reads may lag behind a commit of another process
 
 
 @dataclass(frozen=True)
@@ -69,19 +57,13 @@ class Mode:
     base_path: Path
     backend: ModelReferenceBackend | None = None
     prefetch_strategy: PrefetchStrategy = PrefetchStrategy.LAZY
-    takes_over: bool = True
-    """Whether an empty store takes in what an earlier installation left under the data root."""
+    takes_over: bool = True  # whether an empty store takes in what an earlier installation left under the data root
 
     @classmethod
     def by_settings(cls, settings: HordeModelReferenceSettings) -> Mode:
         """What holds where the caller says nothing."""
         root = horde_model_reference_paths.base_path.absolute()
         return cls(ReplicateMode(settings.replicate_mode), settings.offline, root)
-
-    @property
-    def owns_store(self) -> bool:
-        """Whether this process reads, and may write, the store itself."""
-        return self.backend is None and not self.offline and self.replicate_mode is ReplicateMode.PRIMARY
 
 
 @dataclass(frozen=True)
@@ -92,6 +74,7 @@ class Parts:
     backend: ModelReferenceBackend
     root: Path
     store: SqlStore | None = None
+    mirror: Mirror | None = None
     network: Network = field(default_factory=NoNetwork)
 
     def metadata(self, category: Category) -> CategoryMetadata | None:
@@ -99,7 +82,7 @@ class Parts:
         category = find_category(category)
         if self.store is not None:
             return self.store.metadata(category)
-        from horde_model_reference.domain.metadata import CategoryMetadata  # no read needs it
+        from horde_model_reference.domain.snapshots import CategoryMetadata  # no read needs it
 
         path = self.root / "meta" / "v2" / f"{category}_metadata.json"
         try:
@@ -117,18 +100,17 @@ class Parts:
         """Give back what is held open, and end what runs behind the readers."""
         self.reference.close()
         self.network.close()
+        if self.mirror is not None:
+            self.mirror.settle()
         if self.store is not None:
             self.store.close()
 
 
 class ReferenceBackend(ModelReferenceBackend):
-    """Raw documents of a `Reference`. `writes` says whether this process owns the store under it, `github` counts what
-    GitHub answered."""
+    """Raw documents of a `Reference`. `writes`: this process owns the store under it; `github` counts its answers."""
 
     def __init__(self, reference: Reference, *, writes: bool = False, github: Breaker | None = None) -> None:
-        self._reference = reference
-        self._writes = writes
-        self._github = github
+        self._reference, self._writes, self._github = reference, writes, github
 
     def fetch_category(self, category: str, *, force_refresh: bool = False) -> JsonObject | None:
         """Name -> v2 document; None where the category is unknown or cannot be had."""
@@ -146,14 +128,24 @@ class ReferenceBackend(ModelReferenceBackend):
         return {"categories": len(self._reference.status()), "github_fallbacks": fallbacks}
 
 
+class GitHubBackend(ReferenceBackend):
+    """The two repositories on GitHub, whatever PRIMARY says: legacy files, converted, not remembered on the disk."""
+
+    def __init__(self) -> None:
+        settings = get_settings()
+        github, patience = _github(settings), settings.first_load_timeout_seconds
+        reference = Reference(github, _network(), max_age=settings.cache_ttl_seconds, patience=patience)
+        super().__init__(reference, github=github)
+
+
 def assemble(mode: Mode, settings: HordeModelReferenceSettings) -> Parts:
     """The parts of a mode."""
     if settings.make_folders:
         make_folders(HordeModelReferencePaths(base_path=mode.base_path), settings)
-    if mode.owns_store:
-        store = open_store(mode.base_path, settings, takes_over=mode.takes_over)
+    if mode.backend is None and not mode.offline and mode.replicate_mode is ReplicateMode.PRIMARY:
+        store, mirror = open_store(mode.base_path, settings, takes_over=mode.takes_over)
         reference = reference_of_store(store)
-        return Parts(reference, ReferenceBackend(reference, writes=True), mode.base_path, store)
+        return Parts(reference, ReferenceBackend(reference, writes=True), mode.base_path, store, mirror)
     if mode.backend is None and (mode.offline or not (settings.primary_api_url or settings.enable_github_fallback)):
         local = Else(FolderSource(mode.base_path), StarterSource())
         reference = Reference(local, NoNetwork(), max_age=settings.cache_ttl_seconds)
@@ -168,8 +160,10 @@ def reference_of_store(store: SqlStore) -> Reference:
     return reference
 
 
-def open_store(root: Path, settings: HordeModelReferenceSettings, *, takes_over: bool = True) -> SqlStore:
-    """The store under a data root, with the mirror that follows it. Raises `MissingExtra`, `StoreError`."""
+def open_store(
+    root: Path, settings: HordeModelReferenceSettings, *, takes_over: bool = True
+) -> tuple[SqlStore, Mirror | None]:
+    """The store under a data root, and the mirror that follows it. Raises `MissingExtra`, `StoreError`."""
     try:
         from horde_model_reference.exchange.exporting import Mirror
         from horde_model_reference.exchange.importing import take_over
@@ -181,9 +175,27 @@ def open_store(root: Path, settings: HordeModelReferenceSettings, *, takes_over:
         report = take_over(store, root, prefer_legacy=settings.canonical_format is CanonicalFormat.legacy)
         for finding in report.findings if report else ():
             _log.warning("taking over %s: %s", root, finding)
-    if settings.mirror_enabled:
-        store.subscribe(Mirror(store, root).keep_up)
-    return store
+    mirror = Mirror(store, root) if settings.mirror_enabled else None
+    if mirror is not None:
+        store.subscribe(mirror.wake)
+    return store, mirror
+
+
+def queue_of(store: SqlStore, settings: HordeModelReferenceSettings) -> Queue:
+    """Moderation over a store."""
+    from horde_model_reference.moderation.neighbours import NeighbourIndex
+    from horde_model_reference.moderation.queue import Queue
+
+    return Queue(store, NeighbourIndex(store), settings.pending_queue.allow_self_approval)
+
+
+def users_of(settings: HordeModelReferenceSettings, network: Network) -> Users:
+    """Whose key is whose, as the AI Horde says, and what the settings let them do."""
+    from horde_model_reference.horde.users import Users
+
+    queue, url = settings.pending_queue, horde_environment().horde_url
+    may_edit = settings.licensing.editor_ids
+    return Users(url, network, requestors=queue.requestor_ids, approvers=queue.approver_ids, editors=may_edit)
 
 
 def database_address(root: Path, settings: HordeModelReferenceSettings) -> str:
@@ -194,13 +206,20 @@ def database_address(root: Path, settings: HordeModelReferenceSettings) -> str:
 
 
 def _replica(mode: Mode, settings: HordeModelReferenceSettings) -> Parts:
-    """What is kept up to date behind its readers: an application's backend, or what the network has."""
+    """What is kept up to date behind its readers: an application's backend; else PRIMARY, then GitHub, for all
+    processes of this host together, else what the package ships."""
+    patience, network = settings.first_load_timeout_seconds, _network() if mode.backend is None else NoNetwork()
     github = _github(settings) if settings.enable_github_fallback else None
+    asked = [github] if github is not None else []
+    if settings.primary_api_url:
+        limits = (settings.primary_api_timeout, settings.max_response_bytes)
+        asked.insert(0, Breaker(Checked(PrimarySource(settings.primary_api_url, *limits), settings.max_lost_share)))
+    remembered = Remembered(FirstThatAnswers(tuple(asked)), FolderSource(mode.base_path), patience / 2)
     reference = Reference(
-        BackendSource(mode.backend) if mode.backend is not None else _shared(mode, settings, github),
-        network := NoNetwork() if mode.backend is not None else _network(),
+        Else(remembered, StarterSource()) if mode.backend is None else BackendSource(mode.backend),
+        network,
         max_age=settings.cache_ttl_seconds,
-        patience=settings.first_load_timeout_seconds,
+        patience=patience,
         behind=True,
         follow=_HOLD_SECONDS if settings.follow_changes else 0.0,
     )
@@ -208,30 +227,10 @@ def _replica(mode: Mode, settings: HordeModelReferenceSettings) -> Parts:
     return Parts(reference, backend, mode.base_path, network=network)
 
 
-def _shared(mode: Mode, settings: HordeModelReferenceSettings, github: Breaker | None) -> Source:
-    """PRIMARY, then GitHub, for all processes of this host together; else what the package ships."""
-    primary = _primary(settings) if settings.primary_api_url else None
-    asked = FirstThatAnswers(tuple(source for source in (primary, github) if source is not None))
-    patience = settings.first_load_timeout_seconds / 2
-    return Else(Remembered(asked, FolderSource(mode.base_path), patience), StarterSource())
-
-
-def reference_of_github(settings: HordeModelReferenceSettings) -> tuple[Reference, Breaker]:
-    """The reading object over GitHub alone, and the source in it that counts its answers."""
-    github = _github(settings)
-    patience = settings.first_load_timeout_seconds
-    return Reference(github, _network(), max_age=settings.cache_ttl_seconds, patience=patience), github
-
-
 def _network() -> Network:
     from horde_model_reference.transport import HttpNetwork
 
     return HttpNetwork()
-
-
-def _primary(settings: HordeModelReferenceSettings) -> Breaker:
-    limits = (settings.primary_api_timeout, settings.max_response_bytes)
-    return Breaker(Checked(PrimarySource(settings.primary_api_url or "", *limits), settings.max_lost_share))
 
 
 def _github(settings: HordeModelReferenceSettings) -> Breaker:

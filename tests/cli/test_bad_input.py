@@ -85,7 +85,6 @@ def test_one_broken_file_in_a_folder_costs_the_others_nothing(hmr: Hmr, root: Pa
         (["diff", "yesterday"], 2, "yesterday"),
         (["diff", "head", "./nowhere"], 3, "nowhere"),
         (["diff", "9" * 40], 2, "no revision"),
-        (["config", "--all", "--changed"], 2, "exclude"),
         (["export", "x", "--at", "77"], 3, "77"),
         (["nonsense"], 2, "nonsense"),
         (["list", "--nonsense"], 2, "nonsense"),

@@ -349,15 +349,6 @@ def test_what_is_still_buffered_does_not_change_the_exit_code(tmp_path: Path, wo
     assert done.returncode == code
 
 
-def test_where_all_categories_come_from_is_told_once_on_a_terminal(filled: Path) -> None:
-    """Its path once wrapped in each row."""
-    for command in ("list", "status"):
-        process, output = _on_a_terminal("--root", filled, command, COLUMNS="300")
-        shown = b"".join(output).decode()
-        assert process.wait(_SECONDS) == 0
-        assert shown.count("source") == 1
-
-
 def test_a_new_store_that_is_served_is_told_to_be_empty(tmp_path: Path) -> None:
     """With the command that fills it."""
     process, output = _on_a_terminal("--root", tmp_path / "root", "serve", "--port", "0")

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from horde_model_reference.domain.categories import CANONICAL_CATEGORIES, get_category_descriptor
 from horde_model_reference.domain.findings import JsonObject, JsonValue
-from horde_model_reference.domain.records import DownloadRecord, get_record_type_for_category
+from horde_model_reference.domain.record_parts import DownloadRecord
+from horde_model_reference.domain.records import get_record_type_for_category
 from horde_model_reference.domain.text_names import text_model_group
 from horde_model_reference.domain.validation import unknown_value_findings, validate_records
 from horde_model_reference.domain.vocabulary import (

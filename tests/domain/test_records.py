@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from horde_model_reference import model_reference_records as mrr
-from horde_model_reference.bulk import bulk
-from horde_model_reference.domain import categories, licensing, record_parts, records
+from horde_model_reference.domain import categories, record_parts, records
 from horde_model_reference.domain.findings import Severity
 from horde_model_reference.domain.validation import unknown_value_findings, validate_record, validate_records
 from horde_model_reference.errors import MalformedInput
+from horde_model_reference.process import bulk
 
 _CONTRACT = Path(os.environ.get("HORDE_CONTRACT", Path(__file__).resolve().parents[3] / "shared" / "contract"))
 _IMAGE = {"name": "m", "baseline": "stable_diffusion_xl", "nsfw": False}
@@ -73,7 +73,7 @@ def _image(**more: Any) -> mrr.ImageGenerationModelRecord:
 
 
 def _ours(name: str) -> type[BaseModel]:
-    for place in (mrr, licensing, record_parts, categories):
+    for place in (mrr, record_parts, categories):
         found = getattr(place, name, None)
         if found is not None:
             assert isinstance(found, type)
@@ -409,7 +409,7 @@ def test_a_report_lists_unknown_values_as_warnings() -> None:
 )
 def test_a_license_expression_names_its_licenses(expression: str, licenses: set[str], exceptions: set[str]) -> None:
     """Operators and parentheses are no identifiers; nesting of any depth is read."""
-    assert licensing.license_identifiers(expression) == (frozenset(licenses), frozenset(exceptions))
+    assert record_parts.license_identifiers(expression) == (frozenset(licenses), frozenset(exceptions))
 
 
 @pytest.mark.parametrize(
@@ -419,7 +419,7 @@ def test_a_license_expression_names_its_licenses(expression: str, licenses: set[
 def test_what_is_no_license_expression_is_refused(expression: str) -> None:
     """The error names the expression."""
     with pytest.raises(ValueError, match="Invalid license expression"):
-        licensing.license_identifiers(expression)
+        record_parts.license_identifiers(expression)
 
 
 def test_a_conclusion_agrees_with_itself_and_cannot_be_changed() -> None:
@@ -427,13 +427,15 @@ def test_a_conclusion_agrees_with_itself_and_cannot_be_changed() -> None:
     allowed = {"commercial_use": "allowed", "redistribution": "allowed"}
     expression = "MIT WITH x"
     for ids in (["MIT"], ["MIT", "x"]):
-        made = licensing.ModelLicensing.model_validate(allowed | {"license_expression": expression, "license_ids": ids})
+        made = record_parts.ModelLicensing.model_validate(
+            allowed | {"license_expression": expression, "license_ids": ids}
+        )
         with pytest.raises(ValidationError, match="frozen"):
             made.notes = "n"
     for ids in ([], ["MIT", "y"]):
         with pytest.raises(ValidationError, match="license_ids"):
-            licensing.ModelLicensing.model_validate(allowed | {"license_expression": expression, "license_ids": ids})
-    unknown = licensing.unknown_model_licensing()
+            record_parts.ModelLicensing.model_validate(allowed | {"license_expression": expression, "license_ids": ids})
+    unknown = record_parts.unknown_model_licensing()
     assert (unknown.license_expression, unknown.license_ids, unknown.redistribution) == ("NOASSERTION", (), "unknown")
 
 

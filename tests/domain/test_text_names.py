@@ -11,8 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horde_model_reference.domain.text_names import (
-    ExtraPart,
-    ExtraPartType,
     parse_text_model_name,
     strip_backend_prefix,
     text_model_group,
@@ -52,18 +50,12 @@ def test_a_name_falls_into_its_pieces(name: str, pieces: tuple[str | None, ...])
 
 
 @pytest.mark.parametrize(
-    ("name", "extra"),
-    [
-        ("4.2.0-Acme", ExtraPart("4.2.0", 0, ExtraPartType.LEADING_VERSION)),
-        ("Acme-x-0528", ExtraPart("0528", 2, ExtraPartType.DATE)),
-        ("Acme-08-2024", ExtraPart("08-2024", 1, ExtraPartType.DATE)),
-        ("Acme-2024-08", ExtraPart("2024-08", 1, ExtraPartType.DATE)),
-        ("Acme-70B-Long-Name-0528", ExtraPart("0528", 3, ExtraPartType.DATE)),
-    ],
+    ("name", "base"),
+    [("4.2.0-Acme", "Acme"), ("Acme-x-0528", "Acme-x"), ("Acme-08-2024", "Acme"), ("Acme-2024-08-70B", "Acme")],
 )
-def test_dates_and_leading_versions_are_extras(name: str, extra: ExtraPart) -> None:
-    """They have no field; the position is counted in the shortened name, so the last one is one too small."""
-    assert parse_text_model_name(name).extras == (extra,)
+def test_dates_and_leading_versions_are_taken_out(name: str, base: str) -> None:
+    """They are no part of what a model has in common with its other sizes."""
+    assert parse_text_model_name(name).base_name == base
 
 
 @pytest.mark.parametrize(
@@ -104,7 +96,6 @@ def test_the_real_names_fall_into_the_known_groups(real_data: Path) -> None:
     assert (len(names), len(groups), sum(count > 1 for count in groups.values())) == (719, 419, 107)
     counts = {piece: sum(bool(getattr(p, piece)) for p in parsed) for piece in ("size", "variant", "version", "quant")}
     assert counts == {"size": 669, "variant": 117, "version": 214, "quant": 7}
-    assert sum(len(p.extras) for p in parsed) == 28
 
 
 def test_a_name_that_no_model_may_have_costs_no_square() -> None:

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from horde_model_reference.domain.findings import Finding, JsonObject, Severity
 from horde_model_reference.errors import MalformedInput, UnknownCategory
-from horde_model_reference.formats.legacy import LegacyFormat, legacy_format
-from horde_model_reference.formats.legacy_csv import COLUMNS, LEGACY_CSV
+from horde_model_reference.formats.legacy import COLUMNS, LEGACY_CSV, LegacyFormat, legacy_format
 from horde_model_reference.formats.legacy_json import LEGACY_JSON
 
 GOOD = b'"good": {"name": "good"}'

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horde_model_reference.domain.findings import Severity
-from horde_model_reference.formats.legacy import v1_body
-from horde_model_reference.formats.legacy_csv import LEGACY_CSV
+from horde_model_reference.formats.legacy import LEGACY_CSV, v1_body
 
 FORM = LEGACY_CSV
 

@@ -24,8 +24,7 @@ from horde_model_reference.errors import ReferenceUnavailable, SourceUnavailable
 from horde_model_reference.flow import Call, Flow, NoNetwork
 from horde_model_reference.reference import CategoryStatus, Reference
 from horde_model_reference.sources.base import Ask, Found, Source
-from horde_model_reference.sources.local import StarterSource
-from horde_model_reference.sources.plugin import BackendSource, ModelReferenceBackend
+from horde_model_reference.sources.local import BackendSource, ModelReferenceBackend, StarterSource
 from horde_model_reference.watching import Keeper
 from tests.reading.samples import ESRGAN, IMAGES, LONG_AGO, Told, esrgan_told, kept_reference, snapshot
 

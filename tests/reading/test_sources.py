@@ -20,8 +20,7 @@ from horde_model_reference.sources.base import Source
 from horde_model_reference.sources.folder import FolderSource
 from horde_model_reference.sources.http import PrimarySource
 from horde_model_reference.sources.layered import Checked, FirstThatAnswers
-from horde_model_reference.sources.local import StarterSource, StoreSource
-from horde_model_reference.sources.plugin import BackendSource
+from horde_model_reference.sources.local import BackendSource, StarterSource, StoreSource
 from horde_model_reference.sources.remembered import Remembered
 from horde_model_reference.stores.sql import SqlStore
 from horde_model_reference.transport import HttpNetwork

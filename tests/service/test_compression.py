@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from horde_model_reference.domain.snapshots import content_etag
-from horde_model_reference.service.bodies import CODINGS, IDENTITY, Body, preferred_coding
+from horde_model_reference.service.answers import CODINGS, IDENTITY, Body, preferred_coding
 from horde_model_reference.stores.sql import SqlStore
 from tests.service.servers import unpacked
 

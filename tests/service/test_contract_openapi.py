@@ -102,11 +102,11 @@ DELIBERATE = (
         "also one that was registered",
     ),
     Deliberate(
-        "HeartbeatResponse", "reference", None, "required ReferenceState", "says what is served and how old it is"
-    ),
-    Deliberate("AIHordeStatus", "degraded", "required boolean", "required boolean default=false", "says what is usual"),
-    Deliberate(
-        "AIHordeStatus", "consecutive_failures", "required integer", "required integer default=0", "says what is usual"
+        "HeartbeatResponse",
+        "reference",
+        None,
+        "required dict[integer|list[string]]",
+        "says what is served and how old it is",
     ),
 )
 _BOUNDS = ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern", "default")

@@ -48,7 +48,6 @@ DELIBERATE = (
     Deliberate("heartbeat*", "ai_horde.*", "value", "it is asked nothing yet, so it cannot have failed"),
     Deliberate("heartbeat*", "ai_horde.seconds_until_retry", "type", "null where nothing failed, as documented"),
     Deliberate("heartbeat*", "reference", "added", "says what is served, and how old it is"),
-    Deliberate("replicate_mode*", "writable", "value", "nothing is accepted before there is a queue"),
     Deliberate("read_v2_image_generation_one", "record_type", "added", _ONE_RENDERING),
     Deliberate("read_v2_image_generation_one", "model_classification", "added", _ONE_RENDERING),
     Deliberate("read_v2_image_generation_one", "*", "order", _ONE_RENDERING),
@@ -142,7 +141,7 @@ def real(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     parts.close()
 
 
-def _differences(theirs: JsonValue, ours: JsonValue, where: str = "") -> Iterator[tuple[str, str]]:
+def differences_between(theirs: JsonValue, ours: JsonValue, where: str = "") -> Iterator[tuple[str, str]]:
     """Where two values differ, and what does: a key is missing or added, the order, a length, a type or a value."""
     if theirs in ("<ts>", "<float>"):
         theirs = ours if isinstance(ours, int | float) else 0
@@ -153,19 +152,20 @@ def _differences(theirs: JsonValue, ours: JsonValue, where: str = "") -> Iterato
         if both != [key for key in ours if key in theirs]:
             yield where.removesuffix("."), "order"
         for key in both:
-            yield from _differences(theirs[key], ours[key], f"{where}{key}.")
+            yield from differences_between(theirs[key], ours[key], f"{where}{key}.")
     elif isinstance(theirs, list) and isinstance(ours, list):
         if len(theirs) != len(ours):
             yield where.removesuffix("."), "length"
         for number, (one, other) in enumerate(zip(theirs, ours, strict=False)):
-            yield from _differences(one, other, f"{where}{number}.")
+            yield from differences_between(one, other, f"{where}{number}.")
     elif type(theirs) is not type(ours):
         yield where.removesuffix("."), "type"
     elif theirs != ours:
         yield where.removesuffix("."), "value"
 
 
-def _matches(name: str, patterns: str) -> bool:
+def matches(name: str, patterns: str) -> bool:
+    """Whether one of these patterns, with spaces between them, is that of the name."""
     return any(fnmatchcase(name, pattern) for pattern in patterns.split())
 
 
@@ -180,9 +180,9 @@ def test_every_sample_of_a_read_is_answered_alike(real: Real, subtests: pytest.S
         with subtests.test(sample.operation), real.with_what_is_shown(sample):
             answer = httpx.get(real.urls[kind] + sample.path, timeout=20)
             assert (answer.status_code, answer.headers["content-type"]) == (sample.status, "application/json")
-            lines = [line for line in DELIBERATE if _matches(sample.operation, line.operations)]
-            for where, what in _differences(sample.body, answer.json()):
-                found = {line for line in lines if line.what == what and _matches(where, line.where)}
+            lines = [line for line in DELIBERATE if matches(sample.operation, line.operations)]
+            for where, what in differences_between(sample.body, answer.json()):
+                found = {line for line in lines if line.what == what and matches(where, line.where)}
                 assert found, (where, what)
                 unused -= found
     assert unused == set(), "is said to differ, and does not"

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 
 from horde_model_reference.domain.events import Kind
 from horde_model_reference.service.application import create_app
-from horde_model_reference.service.bell import Bell
+from horde_model_reference.service.feed import Bell
 from horde_model_reference.settings import HordeModelReferenceSettings, ReplicateMode
 from tests.service.servers import ScriptedStore, parts_over, running, within_deadline
 from tests.stores.processes import increment, let_go, lines_of, start

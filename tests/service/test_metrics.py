@@ -56,7 +56,7 @@ def test_requests_are_counted_by_route_and_status(client: httpx.Client) -> None:
     for _ in range(2):
         client.get("/model_references/v2/esrgan/model/a")
         client.get(f"{V2}/esrgan/model/nobody")
-        client.post(f"{V2}/esrgan")
+        client.put(f"{V2}/esrgan")
         client.get("/nowhere")
     told = _told(client)
     assert told["requests_total", "read_v2_esrgan_all,200"] == 5

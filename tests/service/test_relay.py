@@ -21,7 +21,7 @@ from horde_model_reference.formats.json_codec import decode_object, encode
 from horde_model_reference.reference import Reference
 from horde_model_reference.service.application import Service, create_app
 from horde_model_reference.service.feed import Feed, Question
-from horde_model_reference.service.relay import OfReferenceLog
+from horde_model_reference.service.relay import OfReference
 from horde_model_reference.settings import ReplicateMode, make_settings
 from horde_model_reference.stores.sql import SqlStore
 from horde_model_reference.wiring import Mode, Parts, ReferenceBackend, assemble
@@ -43,7 +43,7 @@ class Relayed:
     def __init__(self, root: Path) -> None:
         self.source = Told()
         self.reference = Reference(self.source, NoNetwork(), max_age=0)
-        self.log = OfReferenceLog(self.reference)
+        self.log = OfReference(self.reference)
         self._root = root
 
     @cached_property
@@ -161,10 +161,7 @@ def test_the_feed_of_a_relay_forgets_another_history(relayed: Relayed) -> None:
     async def ask() -> None:
         relayed.holds(5, "aaaaaaaa", esrgan={"a": A})
 
-        async def look() -> int:
-            return relayed.log.head()
-
-        feed, question = Feed(relayed.log, look), Question(5, None, 1000, "identity")
+        feed, question = Feed(relayed.log), Question(5, None, 1000, "identity")
         relayed.holds(6, "bbbbbbbb", esrgan={"a": A | {"lost": 1}})
         assert b"lost" in (await feed.tell(question, 6)).body.data
         assert await feed.marked(6) == "bbbbbbbb"

@@ -164,7 +164,7 @@ def test_a_database_of_a_later_version_is_not_touched(store: SqlStore, path: Pat
     before = path.read_bytes()
     later = SqlStore(f"sqlite:///{path}")
     for action in (later.head, later.verify, lambda: put(later, "b")):
-        with pytest.raises(StoreTooNew, match="has schema version 99, this package knows 1; install a newer one"):
+        with pytest.raises(StoreTooNew, match="has schema version 99, this package knows 2; install a newer one"):
             action()
     later.close()
     assert path.read_bytes() == before

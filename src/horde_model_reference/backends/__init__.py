@@ -1,7 +1,7 @@
 """The documented import path of backends: raw records by category, from wherever they come."""
 
-from horde_model_reference.backends.github_backend import GitHubBackend
-from horde_model_reference.sources.plugin import ModelReferenceBackend
+from horde_model_reference.sources.local import ModelReferenceBackend
+from horde_model_reference.wiring import GitHubBackend
 from horde_model_reference.wiring import ReferenceBackend as HTTPBackend
 
 __all__ = ["GitHubBackend", "HTTPBackend", "ModelReferenceBackend"]

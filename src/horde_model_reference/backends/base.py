@@ -1,3 +1,3 @@
-from horde_model_reference.sources.plugin import ModelReferenceBackend
+from horde_model_reference.sources.local import ModelReferenceBackend
 
 __all__ = ["ModelReferenceBackend"]

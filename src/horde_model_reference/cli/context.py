@@ -1,11 +1,8 @@
 """What a command works on: the data root, the settings, and the parts that they lead to, each made on first use.
 
-`Session.reads_store` is the one place that decides what commands read:
-
-* the store, where REPLICATE_MODE is PRIMARY, a database is named, or there is one under the root; one that is not there
-  or lost its content is an error then, for reading creates nothing and takes nothing over;
-* else what a REPLICA reads: its PRIMARY, then the files under the root, then the starter catalogue;
-* with `--offline` the same without the network.
+`Session.reads_store` alone decides what commands read: the store, where REPLICATE_MODE is PRIMARY, a database is named,
+or there is one under the root; one that is not there or lost its content is an error then, for reading creates nothing
+and takes nothing over. Else what a REPLICA reads: its PRIMARY, the files under the root, the starter catalogue.
 """
 
 from __future__ import annotations
@@ -27,11 +24,7 @@ if TYPE_CHECKING:
     from horde_model_reference.stores.sql import SqlStore
     from horde_model_reference.wiring import Parts
 
-__all__ = ["At", "CategoryArgument", "CategoryChoice", "CategoryOption", "Session", "categories", "complete"]
-__all__ += ["known", "require_path"]
-
-_SQLITE = re.compile(r"sqlite(?:\+\w+)?:///([^?]*)")
-_REVISION = re.compile(r"[0-9]{1,18}\Z")
+__all__ = ["At", "CategoryArgument", "CategoryChoice", "CategoryOption", "Session", "categories", "complete", "known"]
 
 
 def categories() -> dict[str, library.CategoryDescriptor]:
@@ -55,18 +48,16 @@ CategoryArgument = Annotated[str, Argument(help="A category, for example image_g
 CategoryChoice = Annotated[str | None, Argument(help="A category; default: all of them.", autocompletion=complete)]
 CategoryOption = Annotated[str | None, Option(help="Only this category.", autocompletion=complete)]
 At = Annotated[str, Option(metavar="REVISION|TIME", help="As it was then; needs a store. Default: now.")]
+_Root = Annotated[Path | None, Option(help="Data root; default: horde_model_reference in AIWORKER_CACHE_HOME.")]
+_Database = Annotated[str | None, Option(metavar="URL", help="Database; default: one file under the data root.")]
 
 
 @dataclass
 class Session:
     """One run of the program: what the common options say, and what was built from it."""
 
-    root: Annotated[Path | None, Option(help="Data root; default: horde_model_reference in AIWORKER_CACHE_HOME.")] = (
-        None
-    )
-    database: Annotated[str | None, Option(metavar="URL", help="Database; default: one file under the data root.")] = (
-        None
-    )
+    root: _Root = None
+    database: _Database = None
     offline: Annotated[bool, Option("--offline", help="Never use the network.")] = False
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False
     traceback: Annotated[bool, Option("--traceback", help="Show where an error came from.")] = False
@@ -80,33 +71,32 @@ class Session:
 
         return get_settings() if self.database is None else make_settings(database_url=self.database)
 
-    @cached_property
+    @property
     def data_root(self) -> Path:
         return (self.root or library.horde_model_reference_paths.base_path).absolute()
 
     @property
     def is_offline(self) -> bool:
-        """Whether the network is left out, by the option or the setting."""
         return self.offline or self.settings.offline
+
+    @property
+    def database_file(self) -> Path | None:
+        """The file of the database; None for one on a server."""
+        from horde_model_reference.wiring import database_address
+
+        found = re.match(r"sqlite(?:\+\w+)?:///([^?]*)", database_address(self.data_root, self.settings))
+        return Path(found[1]) if found else None
 
     @property
     def reads_store(self) -> bool:
         """Whether this machine owns a store, which is then what is read; see the module."""
         named = self.settings.replicate_mode == "PRIMARY" or self.settings.database_url is not None
-        return self.creates_store or named or self._database is None or self._database.is_file()
+        return self.creates_store or named or (file := self.database_file) is None or file.is_file()
 
     @property
     def has_store(self) -> bool:
         """Whether there is a database already, with anything in it."""
-        return self._database is None or _size(self._database) > 0
-
-    @cached_property
-    def _database(self) -> Path | None:
-        """The file of the database; None for one on a server."""
-        from horde_model_reference.wiring import database_address
-
-        found = _SQLITE.match(database_address(self.data_root, self.settings))
-        return Path(found[1]) if found else None
+        return (file := self.database_file) is None or _size(file) > 0
 
     @property
     def loss(self) -> str:
@@ -122,19 +112,19 @@ class Session:
         """The reading object and what is behind it. Raises `StoreUnavailable` for a store that is not there."""
         from horde_model_reference.wiring import Mode, assemble
 
-        file, owns = self._database, self.reads_store
-        if owns and not (self.creates_store or self.has_store):
-            reason = "there is no store yet; `hmr import PATH` creates it"
-            if file is not None and file.is_file():
-                reason = self.loss or "the file is empty: restore a backup, or begin with: hmr import PATH"
-            raise StoreUnavailable(str(file), reason)
+        file, owns = self.database_file, self.reads_store
+        if owns and file is not None and not (self.creates_store or self.has_store):
+            lost = self.loss or "the file is empty: restore a backup, or begin with: hmr import PATH"
+            raise StoreUnavailable(
+                str(file), lost if file.is_file() else "there is no store yet; `hmr import PATH` creates it"
+            )
         mode = library.ReplicateMode.PRIMARY if owns else library.ReplicateMode.REPLICA
         offline = self.is_offline and not owns
         return assemble(Mode(mode, offline, self.data_root, takes_over=self.takes_over), self.settings)
 
-    def store(self, *, create: bool = False) -> SqlStore:
-        """The store. Raises `StoreUnavailable` where there is none and none shall be made."""
-        self.creates_store |= create
+    @property
+    def store(self) -> SqlStore:
+        """Raises `StoreUnavailable` where there is none and none shall be made."""
         if not self.reads_store:
             raise StoreUnavailable(str(self.data_root), "holds no store yet; begin with: hmr import PATH")
         assert self.parts.store is not None
@@ -142,17 +132,16 @@ class Session:
 
     def revision(self, point: str) -> int:
         """The store's revision by its number, at an ISO 8601 time (UTC unless it says otherwise), or at `head`."""
-        store = self.store()
         if point == "head":
-            return store.head()
-        if _REVISION.match(point):
+            return self.store.head()
+        if re.fullmatch("[0-9]{1,18}", point):
             return int(point)
         try:
             moment = datetime.fromisoformat(point)
         except ValueError:
             text = f"{point!r} is no revision and no time; write for example 42, 2026-11-23, 2026-11-23T12:00Z or head"
             raise BadParameter(text) from None
-        return store.revision_at(int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
+        return self.store.revision_at(int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
 
     def records(self, category: str) -> dict[str, library.GenericModelRecord]:
         """Raises `UnknownCategory`, `ReferenceUnavailable`."""
@@ -167,13 +156,6 @@ class Session:
     def close(self) -> None:
         if "parts" in vars(self):
             self.parts.close()
-
-
-def require_path(path: Path) -> Path:
-    """The path, if there is something. Raises `FileNotFoundError`."""
-    if not path.exists():
-        raise FileNotFoundError(2, "there is no such file or folder", str(path))
-    return path
 
 
 def _size(file: Path) -> int:

@@ -1,4 +1,4 @@
-"""`validate`, `config`, `status` and `doctor`: is this input good, what is set, what is read, is all of it well?"""
+"""`config` and `doctor`: what is set, and is all of it well?"""
 
 from __future__ import annotations
 
@@ -9,100 +9,36 @@ from contextlib import closing, suppress
 from dataclasses import asdict
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
 
-from typer import Argument, BadParameter, Option
+from typer import Option
 
 from horde_model_reference import errors
-from horde_model_reference.cli.context import Session, categories, require_path
-from horde_model_reference.cli.output import Table, tell
-from horde_model_reference.cli.reading import category_rows, category_table
-from horde_model_reference.domain.findings import Finding, Severity
+from horde_model_reference.cli.context import Session, categories
+from horde_model_reference.cli.output import Table
 from horde_model_reference.flow import NoNetwork, Request, run
 from horde_model_reference.transport import HttpNetwork
 
-__all__ = ["Check", "config", "doctor", "examine", "status", "validate"]
+__all__ = ["Check", "config", "doctor", "examine"]
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
-_COLUMNS = ("severity", "file", "record", "field", "reason")
 _EXTRAS = {"store": ("sqlalchemy",), "postgres": ("sqlalchemy", "psycopg"), "service": ("fastapi", "uvicorn")}
 _HEARTBEAT_SECONDS, _CLOCK_SECONDS = 5.0, 60.0
-_OK_STATUS, _BUSY = 200, (429, 503)
+_NOTHING_CHANGED = "see docs/operations.md; nothing was changed"
 _Outcome: TypeAlias = tuple[str, ...]
 """Level, result and, where there is something to do, advice."""
-_NOTHING_CHANGED = "see docs/operations.md; nothing was changed"
-
-
-def validate(
-    session: Session,
-    paths: Annotated[list[Path], Argument(help="Folders, files of one category, or bundles.")],
-    strict: Annotated[bool, Option("--strict", help="Warnings count as errors.")] = False,
-) -> int:
-    """Read files as an import would, and say everything that is wrong with them; nothing is written.
-
-    Exit code 1 where a record could not be taken, with --strict also where a value is unknown.
-    """
-    from horde_model_reference.exchange.importing import read_path
-
-    records, findings = 0, list[Finding]()
-    for path in map(require_path, paths):
-        try:
-            incoming = read_path(path)
-        except errors.MalformedInput as error:
-            findings.append(Finding(Severity.ERROR, error.reason, error.record, error.field, error.where or str(path)))
-        else:
-            records += incoming.total
-            findings += incoming.findings + incoming.unknown
-    wrong = sum(finding.severity == "error" for finding in findings)
-    warnings = len(findings) - wrong
-    if session.as_json or findings:
-        table = Table(_COLUMNS, [[getattr(finding, name) for name in _COLUMNS] for finding in findings])
-        value = {"records": records, "errors": wrong, "warnings": warnings, "findings": table.as_objects()}
-        table.print(session.as_json, value)
-    counted = ", which --strict counts as errors" if strict and warnings else ""
-    tell(f"{records} records are good; {wrong} errors, {warnings} warnings{counted}")
-    return int(bool(findings if strict else wrong))
 
 
 def config(
     session: Session,
-    every: Annotated[bool, Option("--all", help="Also those that nothing reads yet.")] = False,
     changed: Annotated[bool, Option("--changed", help="Only those that are not as by default.")] = False,
 ) -> None:
     """The settings in force and where each comes from. Secrets are masked."""
     from horde_model_reference.settings_report import describe_settings
 
-    if every and changed:
-        raise BadParameter("--all and --changed exclude each other")
-    rows = describe_settings(session.settings)
-    shown = [r for r in rows if every or r.origin != "default" or not (changed or r.status == "not read yet")]
+    shown = [row for row in describe_settings(session.settings) if row.origin != "default" or not changed]
     cells = [(row.env, row.value, row.origin, row.status) for row in shown]
     Table(("setting", "value", "origin", "read_by"), cells).print(session.as_json, [asdict(row) for row in shown])
-
-
-def status(session: Session) -> None:
-    """What this installation reads: mode, data root, store, and of each category the source, revision, age and faults.
-
-    `checked_seconds`: how long ago it was last known to be current at its source. `stale`: it should be newer, and
-    `fault` says why it is not. The source is asked now; what is printed is what a reader gets.
-    """
-    settings = session.settings
-    facts: dict[str, object] = {"mode": "REPLICA", "data_root": str(session.data_root)}
-    if session.reads_store:
-        store = session.store()
-        facts |= {"mode": "PRIMARY", "store": store.url, "revision": store.head(), "mirror": settings.mirror_enabled}
-    else:
-        facts |= {"offline": session.is_offline, "primary_api_url": settings.primary_api_url}
-    try:
-        session.all_records()
-    except errors.ReferenceUnavailable as error:
-        facts["fault"] = error.reason or str(error)
-    rows = category_rows(session)
-    Table(("what", "value"), [*facts.items()]).print(session.as_json, {**facts, "categories": rows})
-    if not session.as_json:
-        print()
-        category_table(rows, "category records source revision changed checked_seconds stale set_aside fault").print()
 
 
 def doctor(session: Session) -> int:
@@ -127,31 +63,24 @@ class Check(NamedTuple):
 def examine(session: Session) -> Iterator[Check]:
     """All checks that make sense here; those behind settings or a store that cannot be read are left out."""
     try:
-        checks = _CHECKS_OF_A_STORE if session.reads_store else _CHECKS_OF_A_REPLICA
+        looks = _OF_A_STORE if session.reads_store else _OF_A_REPLICA
     except errors.SettingsInvalid as error:
         for name, reason in error.problems:
             yield Check(FAIL, "settings", f"{name}: {reason}", "correct this environment variable")
         return
     yield Check(OK, "settings", "valid; `hmr config --changed` shows what is not as by default")
-    yield from (_extra(extra, session) for extra in _EXTRAS)
-    for name, look in checks.items():
+    for extra, packages in _EXTRAS.items():
+        name, absent = f"extra {extra}", ", ".join(package for package in packages if find_spec(package) is None)
+        advice = f"pip install 'horde_model_reference[{extra}]'"
+        yield Check(WARN, name, f"without {absent}", advice) if absent else Check(OK, name, "installed")
+    for name, look in looks.items():
         try:
-            level, result, *advice = look(session)
+            level, *told = look(session)
         except errors.HordeModelReferenceError as error:
-            level, result, *advice = FAIL, str(error), _NOTHING_CHANGED
-        yield Check(level, name, result, *advice)
+            level, *told = FAIL, str(error), _NOTHING_CHANGED
+        yield Check(level, name, *told)
         if (level, name) == (FAIL, "store"):
             return
-
-
-def _extra(extra: str, session: Session) -> Check:
-    absent = ", ".join(package for package in _EXTRAS[extra] if find_spec(package) is None)
-    if not absent:
-        return Check(OK, f"extra {extra}", "installed")
-    database = session.settings.database_url
-    needed = "postgres" if database and not database.get_secret_value().startswith("sqlite") else "store"
-    level = FAIL if session.reads_store and extra == needed else WARN
-    return Check(level, f"extra {extra}", f"without {absent}", f"pip install 'horde_model_reference[{extra}]'")
 
 
 def _data_root(session: Session) -> _Outcome:
@@ -164,23 +93,14 @@ def _data_root(session: Session) -> _Outcome:
 
 
 def _store(session: Session) -> _Outcome:
-    if not session.reads_store:
-        return OK, "none; this machine reads what a REPLICA reads"
-    store = session.store()  # before anything that needs the extra
-    from horde_model_reference.stores.schema import SCHEMA_VERSION
-
+    store = session.store
     head, records = store.head(), sum(store.counts().values())
     if not head and session.loss:
         return FAIL, f"{store.url}: {session.loss}", _NOTHING_CHANGED
-    return OK, f"{store.url}: {records} records, revision {head}, schema {SCHEMA_VERSION}"
-
-
-def _chain(session: Session) -> _Outcome:
-    store = session.store()
     if faults := store.verify():
-        result = f"{len(faults)} faults, the first at revision {faults[0][0]}: {faults[0][1]}"
+        result = f"{store.url}: {len(faults)} faults, the first at revision {faults[0][0]}: {faults[0][1]}"
         return FAIL, result, "`hmr verify` lists all; restore the last backup that verifies"
-    return OK, f"{store.head()} revisions are whole and lead to the records"
+    return OK, f"{store.url}: {records} records, revision {head}; the chain is whole and leads to the records"
 
 
 def _mirror(session: Session) -> _Outcome:
@@ -189,7 +109,7 @@ def _mirror(session: Session) -> _Outcome:
     if not session.settings.mirror_enabled:
         return OK, "turned off by MIRROR_ENABLED"
     root = session.data_root
-    behind = ", ".join(str(path.relative_to(root)) for path, _ in Mirror(session.store(), root).behind())
+    behind = ", ".join(str(path.relative_to(root)) for path, _ in Mirror(session.store, root).behind())
     if behind:
         return WARN, f"behind: {behind}", "`hmr import`, `hmr serve` or the next change rewrites them"
     return OK, f"the files in {root} are those of the store"
@@ -202,9 +122,9 @@ def _asked(url: str, advice: str) -> _Outcome:
             answer = network.begin(Request(url, deadline=_HEARTBEAT_SECONDS)).result()
     except errors.SourceUnavailable as error:
         return WARN, str(error), advice
-    if answer.status in _BUSY:
+    if answer.status in (429, 503):
         return WARN, f"{url} answers {answer.status}", "nothing: it is asked again later"
-    if answer.status != _OK_STATUS or answer.body.lstrip().startswith(b"<"):
+    if answer.status != 200 or answer.body.lstrip().startswith(b"<"):
         return WARN, f"{url} answers {answer.status}, " + ("a page of HTML" if answer.body else "nothing"), advice
     off = 0.0
     with suppress(ValueError, OverflowError):  # where it tells no time that can be understood
@@ -215,7 +135,7 @@ def _asked(url: str, advice: str) -> _Outcome:
 
 
 def _primary(session: Session) -> _Outcome:
-    url, settings = (session.settings.primary_api_url or "").rstrip("/"), session.settings
+    settings, url = session.settings, (session.settings.primary_api_url or "").rstrip("/")
     if session.is_offline or not url:
         return OK, "not asked: offline" if url else "none is set"
     level, result, *advice = _asked(f"{url}/heartbeat", "check HORDE_MODEL_REFERENCE_PRIMARY_API_URL")
@@ -241,7 +161,7 @@ def _cache(session: Session) -> _Outcome:
     found = run(FolderSource(session.data_root).read(Ask(dict.fromkeys(categories()))), NoNetwork()).values()
     ages = [time.time() - each.checked for each in found if isinstance(each, Snapshot)]
     if damaged := [str(each) for each in found if isinstance(each, errors.SourceUnavailable) and not each.absent]:
-        return WARN, _some(damaged), "delete the file: it is fetched again"
+        return WARN, "; ".join(damaged), "delete the file: it is fetched again"
     if not ages:
         return OK, "empty; the first read fills it"
     if min(ages) < -_CLOCK_SECONDS:
@@ -250,16 +170,12 @@ def _cache(session: Session) -> _Outcome:
     return OK, f"{len(ages)} categories, the oldest known to be current {max(ages):.0f} s ago"
 
 
-def _some(faults: list[str]) -> str:
-    return faults[0] + (f" (and {len(faults) - 1} more like it)" if len(faults) > 1 else "")
-
-
 def _reading(session: Session) -> _Outcome:
     records = sum(map(len, session.all_records().values()))
     held = session.parts.reference.status()
     aside = sum(len(each.set_aside) for each in held)
-    if faults := list(dict.fromkeys(each.fault for each in held if each.fault)):
-        return WARN, f"{records} records; {_some(faults)}", "it goes on with these; docs/troubleshooting.md says more"
+    if faults := dict.fromkeys(each.fault for each in held if each.fault):
+        return WARN, f"{records} records; {'; '.join(faults)}", "it goes on; docs/troubleshooting.md says more"
     if aside:
         return WARN, f"{records} records, {aside} set aside", "`hmr validate` says why"
     if not records:
@@ -267,6 +183,5 @@ def _reading(session: Session) -> _Outcome:
     return OK, f"{records} records from {', '.join(dict.fromkeys(each.source for each in held if each.records))}"
 
 
-_CHECKS = {"data root": _data_root, "store": _store}
-_CHECKS_OF_A_STORE = {**_CHECKS, "chain": _chain, "mirror": _mirror, "reading": _reading}
-_CHECKS_OF_A_REPLICA = {**_CHECKS, "cache": _cache, "PRIMARY": _primary, "GitHub": _github, "reading": _reading}
+_OF_A_STORE = {"data root": _data_root, "store": _store, "mirror": _mirror, "reading": _reading}
+_OF_A_REPLICA = {"data root": _data_root, "cache": _cache, "PRIMARY": _primary, "GitHub": _github, "reading": _reading}

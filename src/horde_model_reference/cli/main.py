@@ -28,18 +28,23 @@ from horde_model_reference.cli.output import tell
 __all__ = ["app", "main"]
 
 _UNEXPECTED, _INTERRUPTED, _BROKEN_PIPE = 70, 130, 141
-_CODES: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
-    ((BrokenPipeError,), _BROKEN_PIPE),
-    ((errors.UnknownCategory, errors.ModelNotFound, errors.RevisionUnknown, FileNotFoundError), 3),
-    ((errors.MalformedInput, errors.UnsafeName), 4),
-    ((errors.StoreError, errors.SourceUnavailable, errors.ReferenceUnavailable, OSError), 5),
-    ((errors.HordeModelReferenceError,), 2),
+_CODES: tuple[tuple[int, tuple[type[BaseException], ...]], ...] = (
+    (_INTERRUPTED, (KeyboardInterrupt,)),
+    (_BROKEN_PIPE, (BrokenPipeError,)),
+    (3, (errors.UnknownCategory, errors.ModelNotFound, errors.RevisionUnknown, FileNotFoundError)),
+    (4, (errors.MalformedInput, errors.UnsafeName)),
+    (5, (errors.StoreError, errors.SourceUnavailable, errors.ReferenceUnavailable, OSError)),
+    (2, (errors.HordeModelReferenceError, ModuleNotFoundError)),
 )
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (errors.StoreCorrupt, "move the file away and import again, or restore a backup; `hmr doctor` looks closer"),
     (errors.ReferenceUnavailable, "`hmr status` shows what this machine reads, --offline leaves the network out"),
     (errors.SettingsInvalid, "correct the environment variable; docs/configuration.md lists them all"),
     (errors.UnknownCategory, "`hmr list` shows the categories"),
+    (
+        ModuleNotFoundError,
+        "an extra is missing; pip install 'horde_model_reference[service]' brings all that hmr needs",
+    ),
 )
 _EXIT_CODES = """\b
 Exit codes:
@@ -66,17 +71,16 @@ _COMMANDS: tuple[tuple[str, Callable[..., int | None], tuple[str, ...]], ...] = 
     ("show", reading.show, ("image_generation Deliberate", "clip ViT-L/14 --json --at 2026-11-01")),
     ("query", reading.query, _QUERIES),
     ("stats", reading.stats, ("", "image_generation --json")),
-    ("validate", health.validate, ("../legacy", "stable_diffusion.json --strict")),
+    ("validate", storing.validate, ("../legacy", "stable_diffusion.json --strict")),
     ("diff", storing.diff, ("2100", "2026-11-01 head --category image_generation", "./before ./after --json")),
     ("log", storing.log, ("", "--since 2000 --category image_generation --limit 100")),
     ("verify", storing.verify, ("",)),
-    ("config", health.config, ("--changed", "--all --json")),
-    ("status", health.status, ("", "--offline --json")),
+    ("config", health.config, ("--changed", "--json")),
+    ("status", reading.status, ("", "--offline --json")),
     ("doctor", health.doctor, ("", "--offline")),
     ("serve", serving.serve, ("", "--host 0.0.0.0 --port 8080 --root /srv/horde_model_reference")),
     ("demo", serving.demo, ("", "--data ../legacy --port 19800")),
 )
-_WITHOUT_JSON = ("serve", "demo")
 
 
 def _version(wanted: bool) -> None:
@@ -91,11 +95,8 @@ def hmr(
 ) -> None:
     """The registry of AI model metadata for the AI Horde.
 
-    Commands read the store of this machine if it has one: a database that is named, one under the data root, or
-    REPLICATE_MODE=PRIMARY. Otherwise they read what a worker here would: the PRIMARY over HTTP, then the files under
-    the data root, then the starter catalogue of the package. --offline leaves the network out.
-
-    The common options may stand before or after the command.
+    Commands read the store of this machine if it has one, else what a worker here would: the PRIMARY over HTTP, then
+    the files under the data root, then the starter catalogue. The common options may stand before or after the command.
     """
 
 
@@ -103,7 +104,6 @@ def _face(function: Callable[..., int | None], *without: str) -> Callable[..., N
     """The function as typer shall see it: without the session, with the common options, its errors told."""
     common = [p for p in signature(Session, eval_str=True).parameters.values() if p.name not in without]
     _, *own = signature(function, eval_str=True).parameters.values()
-    context_word = Parameter("context", Parameter.KEYWORD_ONLY, annotation=Context)
 
     def face(context: Context, **words: object) -> None:
         session = context.ensure_object(Session)
@@ -115,19 +115,15 @@ def _face(function: Callable[..., int | None], *without: str) -> Callable[..., N
                 sys.stdout.flush()
         except (Exit, Abort, BadParameter):
             raise
-        except KeyboardInterrupt:
-            tell("hmr: interrupted")
-            code = _INTERRUPTED
-        except BrokenPipeError:
-            code = _BROKEN_PIPE
-        except Exception as error:  # noqa: BLE001  (the last one before the user)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the last one before the user)
             code = _tell_error(error, session.traceback)
         if code:
             raise Exit(code)
 
     face.__doc__ = function.__doc__
-    parameters = [context_word, *(p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *common))]
-    vars(face)["__signature__"] = Signature(parameters)
+    parameters = (p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *common))
+    context = Parameter("context", Parameter.KEYWORD_ONLY, annotation=Context)
+    vars(face)["__signature__"] = Signature([context, *parameters])
     return face
 
 
@@ -143,19 +139,23 @@ def _flushed(code: int) -> int:
     return code
 
 
-def _code_of_error(error: Exception) -> int:
-    return next((code for kinds, code in _CODES if isinstance(error, kinds)), _UNEXPECTED)
+def _code_of_error(error: BaseException) -> int:
+    return next((code for code, kinds in _CODES if isinstance(error, kinds)), _UNEXPECTED)
 
 
-def _tell_error(error: Exception, with_traceback: bool) -> int:
-    code = _code_of_error(error)
-    lines = [*_worded(error).splitlines(), *getattr(error, "__notes__", ())]
-    if isinstance(error, errors.UnknownCategory) and (close := get_close_matches(error.category, error.known)):
-        lines.append(f"Did you mean {', '.join(close)}?")
-    lines += [advice for kind, advice in _ADVICE if isinstance(error, kind)]
+def _tell_error(error: BaseException, with_traceback: bool) -> int:
+    code, lines = _code_of_error(error), str(error).splitlines() or [type(error).__name__]
     if code == _UNEXPECTED:
         defect = "this is a defect; run it again with --traceback and report what that shows"
         lines = [f"unexpected {type(error).__name__}: {error}", defect]
+    elif code in (_INTERRUPTED, _BROKEN_PIPE):
+        lines = ["interrupted"] * (code == _INTERRUPTED)
+    elif isinstance(error, OSError) and error.filename:
+        lines = [f"{error.filename}: {error.strerror}"]
+    lines += getattr(error, "__notes__", ())
+    if isinstance(error, errors.UnknownCategory) and (close := get_close_matches(error.category, error.known)):
+        lines.append(f"Did you mean {', '.join(close)}?")
+    lines += [advice for kind, advice in _ADVICE if isinstance(error, kind)]
     try:
         if with_traceback:
             traceback.print_exception(error)
@@ -166,18 +166,11 @@ def _tell_error(error: Exception, with_traceback: bool) -> int:
     return code
 
 
-def _worded(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        place = error.filename2 or error.filename
-        return f"{place}: {error.strerror}" if place else error.strerror
-    return str(error) or type(error).__name__
-
-
 app = Typer(rich_markup_mode=None, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 app.callback(epilog=_EXIT_CODES)(_face(hmr))
 for _name, _function, _examples in _COMMANDS:
     _epilog = "\n".join(["\b", "Examples:", *(f"  hmr {_name} {words}" for words in _examples)])
-    app.command(_name, epilog=_epilog)(_face(_function, *(["as_json"] if _name in _WITHOUT_JSON else [])))
+    app.command(_name, epilog=_epilog)(_face(_function, *(["as_json"] if _name in ("serve", "demo") else [])))
 
 
 class _OnStandardError(logging.Handler):

@@ -21,14 +21,12 @@ __all__ = ["Table", "at_time", "say", "tell", "working"]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of JSON values under column names. Only on a terminal a `title` stands above it, as does a value of the
-    column `once` that is the same in each row. People are told `without_rows`, where it is given, in place of a table
-    that has none."""
+    """Rows of JSON values under column names. Only a terminal shows the `title`; people are told `without_rows`, where
+    it is given, in place of a table that has none."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     title: str = ""
-    once: str = ""
     without_rows: str = ""
 
     def as_objects(self) -> list[dict[str, object]]:
@@ -41,9 +39,12 @@ class Table:
         elif self.without_rows and not self.rows:
             say(self.without_rows)
         elif sys.stdout.isatty():
-            _print_rich(self._without_once())
+            self._draw()
         else:
-            _print_plain(self)
+            lines = [self.columns, *([_printable(_text(value)) for value in row] for row in self.rows)]
+            widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+            for line in lines:
+                print("  ".join(map(str.ljust, line, widths)).rstrip())
 
     def print_csv(self) -> None:
         """Print comma separated values with a header; lists and objects as JSON, nothing for null."""
@@ -51,13 +52,24 @@ class Table:
         csv.writer(page, lineterminator="\n").writerows([self.columns, *(map(_text, row) for row in self.rows)])
         _write(page.getvalue())
 
-    def _without_once(self) -> Table:
-        place = self.columns.index(self.once) if self.once else 0
-        values = {row[place] for row in self.rows} - {None} if self.once else set()
-        if len(values) != 1:
-            return self
-        columns, *rows = ([*row[:place], *row[place + 1 :]] for row in (self.columns, *self.rows))
-        return Table(list(map(str, columns)), rows, f"{self.title}; {self.once}: {values.pop()}")
+    def _draw(self) -> None:
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.filesize import decimal
+        from rich.table import Table as RichTable
+
+        shown = RichTable(title=_printable(self.title) or None, box=SIMPLE_HEAD, title_justify="left")
+        for place, column in enumerate(self.columns):
+            kinds = {type(row[place]) for row in self.rows if row[place] is not None}
+            numeric = kinds and kinds <= {int, float}
+            shown.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+        for row in self.rows:
+            named = zip(self.columns, row, strict=True)
+            cells = (
+                decimal(v, precision=2) if c.endswith("_bytes") and isinstance(v, int) else _text(v) for c, v in named
+            )
+            shown.add_row(*map(_printable, cells))
+        Console(markup=False, emoji=False, highlight=False).print(shown)  # a name means nothing but itself
 
 
 def say(text: str) -> None:
@@ -77,44 +89,14 @@ def at_time(milliseconds: float) -> str:
 
 @contextmanager
 def working(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A progress bar on standard error, where that is a terminal; call what it gives once a step. Without a total, for
-    work whose length nobody knows, it is only a sign of life."""
+    """A progress bar on standard error, where that is a terminal: call what it gives once a step. Without a total it is
+    only a sign of life."""
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(what, total=total)
         yield lambda *_: progress.advance(task)
-
-
-def _print_plain(table: Table) -> None:
-    lines = [table.columns, *([_printable(_text(value)) for value in row] for row in table.rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(map(str.ljust, line, widths)).rstrip())
-
-
-def _print_rich(table: Table) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    shown = RichTable(title=_printable(table.title) or None, box=SIMPLE_HEAD, title_justify="left")
-    for place, column in enumerate(table.columns):
-        kinds = {type(row[place]) for row in table.rows if row[place] is not None}
-        numeric = kinds and kinds <= {int, float}
-        shown.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
-    for row in table.rows:
-        shown.add_row(*map(_printable, map(_rounded, table.columns, row)))
-    Console(markup=False, emoji=False, highlight=False).print(shown)  # a name means nothing but itself
-
-
-def _rounded(column: str, value: object) -> str:
-    if column.endswith("_bytes") and isinstance(value, int | float):
-        from rich.filesize import decimal
-
-        return decimal(int(value), precision=2)
-    return _text(value)
 
 
 def _text(value: object) -> str:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from ssl import Purpose, create_default_context
 from subprocess import DEVNULL, PIPE, run
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import BadParameter, Option
 
 import horde_model_reference as library
-from horde_model_reference.cli.context import Session, require_path
+from horde_model_reference.cli.context import Session
 from horde_model_reference.cli.output import say, tell
 from horde_model_reference.cli.storing import import_, log
-from horde_model_reference.errors import MissingExtra, SourceUnavailable
+from horde_model_reference.errors import SourceUnavailable
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -34,9 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["demo", "serve"]
 
 _DEADLINE_SECONDS = 30
-_KEPT_SECONDS = 75
-"""Longer than replicas keep a connection between two polls, so that they end it and not we."""
-_PREFIX = "HORDE_MODEL_REFERENCE_"
+_KEPT_SECONDS = 75  # longer than replicas keep a connection between two polls, so that they end it and not we
 _LOCAL = "127.0.0.1"
 _ENDS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
@@ -59,11 +56,19 @@ def serve(
     With --relay, or REPLICATE_MODE=REPLICA in the environment, it serves what a replica reads from its PRIMARY. What is
     not given is what the settings HORDE_MODEL_REFERENCE_SERVICE__* say; without those it listens on 127.0.0.1:19800.
     """
-    given = {"host": host, "port": port, "workers": workers, "proxies": proxies, "access_log": access_log}
-    files = {"tls_certificate": tls_certificate, "tls_key": tls_key}
-    update = {name: value for name, value in {**given, **files}.items() if value is not None}
-    chosen = session.settings.service.model_copy(update=update)
-    server = _server(session, chosen, "info", relay=relay or _is_replica(session), own_process=True)
+    given: dict[str, object] = {
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "proxies": proxies,
+        "access_log": access_log,
+    }
+    given |= {"tls_certificate": tls_certificate, "tls_key": tls_key}
+    settings = session.settings
+    chosen = settings.service.model_copy(update={name: value for name, value in given.items() if value is not None})
+    # Only where somebody said so: a REPLICA is what programs that read are by default, and a service is mostly none.
+    is_replica = "replicate_mode" in settings.model_fields_set and settings.replicate_mode == "REPLICA"
+    server = _server(session, chosen, "info", relay=relay or is_replica, own_process=True)
     with suppress(KeyboardInterrupt, SystemExit):  # uvicorn has logged why; its codes mean other things than ours
         if chosen.workers > 1:
             from uvicorn.supervisors import Multiprocess
@@ -75,17 +80,10 @@ def serve(
         raise OSError(f"{chosen.host}:{chosen.port} cannot be served")
 
 
-def _is_replica(session: Session) -> bool:
-    """Whether somebody said so: it is what programs that read are by default, and a service is mostly no such."""
-    settings = session.settings
-    return "replicate_mode" in settings.model_fields_set and settings.replicate_mode is library.ReplicateMode.REPLICA
-
-
 def demo(
     session: Session,
     data: Annotated[Path | None, Option(help="Your own files instead of the starter catalogue.")] = None,
     port: Annotated[int, Option(min=0, max=65535, help="Port of the PRIMARY; 0 takes a free one.")] = 0,
-    keep: Annotated[bool, Option("--keep", help="Leave the data root there afterwards.")] = False,
 ) -> None:
     """Import a catalogue, serve it as a PRIMARY, and read it back through a REPLICA in another process.
 
@@ -93,16 +91,15 @@ def demo(
     Ctrl-C, otherwise it ends by itself. It needs no network, and never touches the database of the settings.
     """
     if data is not None:
-        require_path(data)
+        data.stat()  # else it would begin, and end in the middle
     with ExitStack() as cleanup:
         for number in _ENDS:  # each unwinds like Ctrl-C, so that the folder goes with us
             if number is signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:  # as after `nohup`
                 cleanup.callback(signal.signal, number, signal.signal(number, signal.default_int_handler))
-        scratch = Path(tempfile.mkdtemp(prefix="hmr-demo-"))
-        cleanup.callback(say, f"Kept: {scratch}") if keep else cleanup.callback(shutil.rmtree, scratch, True)
+        scratch = Path(cleanup.enter_context(TemporaryDirectory(prefix="hmr-demo-", ignore_cleanup_errors=True)))
         root = (session.root or scratch / "primary" / "horde_model_reference").absolute()
-        here = Session(root, session.database or f"sqlite:///{root}/reference.sqlite3")
-        cleanup.callback(here.close)
+        database = session.database or f"sqlite:///{root}/reference.sqlite3"
+        here = cleanup.enter_context(closing(Session(root, database)))
         say(f"1. Importing {data or 'the starter catalogue'}:")
         import_(here, data, starter=data is None, actor="demo", note="demo")
         url = cleanup.enter_context(_served(here, port))
@@ -114,44 +111,33 @@ def demo(
         replica("query", "image_generation", "nsfw=false", "--sort", "-size_on_disk_bytes,name", "--limit", "5")
         say("5. Every change is one revision; the newest:")
         log(here, limit=5)
-        _stay(here, url)
-
-
-def _stay(here: Session, url: str) -> None:
-    say(f"Open {url}/api/docs")
-    say(f"  or {url}/api/model_references/v2/image_generation")
-    say(f"or read it from the shell: hmr --root {here.data_root} list")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        say("Not on a terminal, so the demo ends here; on one it serves until Ctrl-C.")
-        return
-    with suppress(KeyboardInterrupt):
-        say("Press Ctrl-C to stop.")
-        threading.Event().wait()
-    say("Stopped.")
+        say(f"Open {url}/api/docs")
+        say(f"  or {url}/api/model_references/v2/image_generation")
+        say(f"or read it from the shell: hmr --root {root} list")
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            say("Not on a terminal, so the demo ends here; on one it serves until Ctrl-C.")
+            return
+        with suppress(KeyboardInterrupt):
+            say("Press Ctrl-C to stop.")
+            threading.Event().wait()
+        say("Stopped.")
 
 
 def _server(
     session: Session, chosen: ServiceSettings, log_level: str, *, relay: bool = False, own_process: bool = False
 ) -> Server:
-    try:
-        from uvicorn import Config, Server
+    from uvicorn import Config, Server
 
-        from horde_model_reference.service.application import create_app
-        from horde_model_reference.service.protocol import BoundedProtocol
-        from horde_model_reference.wiring import Mode
-    except ImportError as error:
-        raise MissingExtra("serving", "service") from error
-    _require_free(chosen.host, chosen.port)
-    if chosen.tls_key is not None and chosen.tls_certificate is None:
-        raise BadParameter("--tls-key needs --tls-certificate, the certificate that it belongs to")
-    if chosen.tls_certificate is not None:
-        _require_usable(chosen.tls_certificate, chosen.tls_key)
+    from horde_model_reference.service.application import create_app
+    from horde_model_reference.service.protocol import BoundedProtocol
+    from horde_model_reference.wiring import Mode
+
+    _require_usable(chosen)
     settings = session.settings.model_copy(update={"service": chosen})
     mode = Mode(library.ReplicateMode.REPLICA if relay else library.ReplicateMode.PRIMARY, False, session.data_root)
-    if not relay:
-        session.takes_over = True
-        if not session.store(create=True).head():
-            tell("hmr: the store is empty; `hmr import --starter` fills it with the catalogue of the package")
+    session.creates_store = session.takes_over = not relay
+    if not relay and not session.store.head():
+        tell("hmr: the store is empty; `hmr import --starter` fills it with the catalogue of the package")
     several = chosen.workers > 1
     parts = None if several or relay else session.parts  # each worker has parts of its own
     made = partial(create_app, parts, settings, mode, owns_process=own_process)
@@ -174,24 +160,23 @@ def _server(
     return Server(config)
 
 
-def _require_free(host: str, port: int) -> None:
-    """Raises `OSError` where nobody could listen: what uvicorn says of it stands among its other lines."""
+def _require_usable(chosen: ServiceSettings) -> None:
+    """Raises `OSError` where nobody could listen or serve HTTPS: what uvicorn and OpenSSL say of it helps nobody."""
+    where, certificate, key = f"{chosen.host}:{chosen.port}", chosen.tls_certificate, chosen.tls_key
+    if key is not None and certificate is None:
+        raise BadParameter("--tls-key needs --tls-certificate, the certificate that it belongs to")
     try:
-        family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        socket.create_server((host, port), family=family).close()
+        family, *_ = socket.getaddrinfo(chosen.host, chosen.port, type=socket.SOCK_STREAM)[0]
+        socket.create_server((chosen.host, chosen.port), family=family).close()
     except OSError as error:
         why = str(error.strerror).partition(" (")[0]  # the rest is the address again
-        reason = f"{host}:{port} cannot be served: {why}; choose another --port or --host"
-        raise OSError(reason) from error
-
-
-def _require_usable(certificate: Path, key: Path | None) -> None:
-    """Raises `OSError` where no HTTPS can be served with them: what OpenSSL says of it names no file."""
+        raise OSError(f"{where} cannot be served: {why}; choose another --port or --host") from error
     try:
-        create_default_context(Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+        if certificate is not None:
+            create_default_context(Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
     except OSError as error:
-        named = " with ".join(map(str, filter(None, (certificate, key))))
-        raise OSError(f"{named} cannot be used: {error}; --tls-certificate and --tls-key take PEM files") from error
+        reason = f"{certificate} with {key or 'the key in it'} cannot be used: {error}"
+        raise OSError(f"{reason}; --tls-certificate and --tls-key take PEM files") from error
 
 
 @contextmanager
@@ -216,8 +201,9 @@ def _served(session: Session, port: int) -> Iterator[str]:
 
 def _replica(url: str, root: Path, *words: str) -> None:
     """This program in a process of its own, with none of our settings but these, and no proxy in between."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(_PREFIX)}
-    own = {f"{_PREFIX}REPLICATE_MODE": "REPLICA", f"{_PREFIX}PRIMARY_API_URL": f"{url}/api"}
+    prefix = "HORDE_MODEL_REFERENCE_"
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(prefix)}
+    own = {f"{prefix}REPLICATE_MODE": "REPLICA", f"{prefix}PRIMARY_API_URL": f"{url}/api"}
     own |= {"NO_PROXY": _LOCAL, "no_proxy": _LOCAL}
     sys.stdout.flush()  # what it prints comes after what we did
     program = [sys.executable, "-m", "horde_model_reference", "--root", str(root), *words]

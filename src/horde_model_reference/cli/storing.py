@@ -1,32 +1,28 @@
-"""What the store is for: `import`, `export`, `log`, `diff` and `verify`."""
+"""What the store and files are for: `import`, `export`, `validate`, `diff`, `log` and `verify`."""
 
 from __future__ import annotations
 
 import getpass
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal, TypeAlias
 
 from typer import Argument, BadParameter, Option
 
 import horde_model_reference as library
-from horde_model_reference.cli.context import At, CategoryOption, Session, categories, complete, known, require_path
+from horde_model_reference.cli.context import At, CategoryOption, Session, categories, complete, known
 from horde_model_reference.cli.output import Table, at_time, say, tell, working
 from horde_model_reference.domain.differences import RecordDifference, compare_records
-from horde_model_reference.domain.findings import Finding, JsonObject
-from horde_model_reference.errors import MalformedInput, MissingExtra
+from horde_model_reference.domain.findings import Finding, JsonObject, Severity
+from horde_model_reference.errors import MalformedInput
 from horde_model_reference.files import write_atomically
 from horde_model_reference.formats.json_codec import decode_object
 
-if TYPE_CHECKING:
-    from horde_model_reference.exchange.importing import ImportReport
-    from horde_model_reference.stores.sql import SqlStore
-
-__all__ = ["diff", "export", "import_", "log", "verify"]
+__all__ = ["diff", "export", "import_", "log", "validate", "verify"]
 
 _State: TypeAlias = dict[str, dict[str, JsonObject]]
 _TOLD = 20
@@ -50,22 +46,39 @@ def import_(
     """
     if (path is None) is not starter:
         raise BadParameter("give a PATH or --starter, one of the two")
-    from horde_model_reference.exchange.exporting import Mirror
     from horde_model_reference.exchange.importing import import_records, read_path
+    from horde_model_reference.settings import make_settings
 
-    catalogue = Path(*library.__path__, "data", "starter")
-    incoming = read_path(catalogue if path is None else require_path(path), choice=form)
-    wrong = [finding for finding in incoming.findings if finding.severity == "error"]
-    if wrong and not incoming.total:
-        raise MalformedInput(str(wrong[0]))
-    with _importable(session, dry_run) as store, working("Importing", incoming.total) as advance:
-        by = actor or _user()
+    incoming = read_path(path or Path(*library.__path__, "data", "starter"), choice=form)
+    if incoming.errors and not incoming.total:
+        raise MalformedInput(str(incoming.errors[0]))
+    by = actor or "unknown"
+    with suppress(KeyError, OSError):  # a user without a name
+        by = actor or getpass.getuser()
+    with TemporaryDirectory(prefix="hmr-") as scratch, working("Importing", incoming.total) as advance:
+        session.creates_store = True
+        session.takes_over = session.settings.replicate_mode == "PRIMARY" and not dry_run
+        if dry_run and not session.has_store:  # tried in one that is gone afterwards
+            session.settings = make_settings(database_url=f"sqlite:///{scratch}/x.sqlite3", mirror_enabled=False)
+        store = session.store
         report = import_records(store, incoming, actor=by, note=note, prune=prune, dry_run=dry_run, progress=advance)
-        if not dry_run and not report.changes and session.settings.mirror_enabled:
-            Mirror(store, session.data_root).keep_up()  # with changes, it has done so by itself
-    aside = len({(each.file, each.record) for each in wrong})
-    _tell_report(session, report, "would take" if dry_run else "took", aside)
-    return int(bool(wrong))
+        if not dry_run and not report.changes and session.parts.mirror is not None:
+            session.parts.mirror.keep_up()  # with changes, it has done so by itself
+    counts = (report.created, report.updated, report.deleted, report.unchanged)
+    met = dict.fromkeys(category for count in counts for category in count)
+    rows = [[category, *(count[category] for count in counts)] for category in met]
+    table = Table(["category", "created", "updated", "deleted", "unchanged"], rows)
+    value = {"revision": report.revision, "categories": table.as_objects(), "findings": list(map(str, report.findings))}
+    table.print(session.as_json, value)
+    if not session.as_json:
+        _tell(report.findings[:_TOLD])
+        if len(report.findings) > _TOLD:
+            tell(f"... and {len(report.findings) - _TOLD} more; `hmr validate` shows all")
+        aside = len({(each.file, each.record) for each in incoming.errors})
+        done = f"would take {report.changes} changes" if dry_run else f"took {report.changes} changes"
+        place = "" if dry_run else f", the store is at revision {report.revision}"
+        say(f"{done}, {aside} records set aside{place}")
+    return int(bool(incoming.errors))
 
 
 def export(
@@ -88,50 +101,61 @@ def export(
         raise BadParameter("--static writes all that the service answers now")
     from horde_model_reference.exchange import exporting
 
-    store, revision, chosen = session.store(), session.revision(at), list(map(known, category or ()))
+    store, revision, chosen = session.store, session.revision(at), list(map(known, category or ()))
     mixed: list[Path] = []
     if bundle is not None:
-        written = [bundle]
-        write_atomically(bundle, exporting.bundle(store, chosen, revision))
+        written = [write_atomically(bundle, exporting.bundle(store, chosen, revision))]
     elif static is not None:
-        written = _static(session, static)
+        from horde_model_reference.service.static import write_static
+
+        with working("Writing the read interface as files"):
+            written = write_static(session.parts, session.settings, static)
     elif folder is not None:
-        write = exporting.write_legacy if form == "legacy" else exporting.write_v2
+        write, name_of = exporting.write_v2, library.CategoryDescriptor.v2_filename
+        if form == "legacy":
+            write, name_of = exporting.write_legacy, library.CategoryDescriptor.legacy_filename
         written = write(store, folder, chosen, revision)
-        mixed = [] if chosen else _of_other_revisions(folder, form == "legacy", written)
+        others = {folder / name_of(kind, each) for each, kind in categories().items() if not chosen} - {*written}
+        mixed = sorted(path for path in others if path.is_file())
     for path in mixed:
         tell(f"warning: {path} is older and no part of this: its category has no records at revision {revision}")
     if not revision:
         tell(f"the store holds no records at revision {revision}")
-    table = Table(["written"], [[str(path)] for path in written])
-    table.print(session.as_json, {"revision": revision, "written": list(map(str, written))})
+    names = [str(path) for path in written]
+    Table(["written"], [[name] for name in names]).print(session.as_json, {"revision": revision, "written": names})
     return int(bool(mixed))
 
 
-def _static(session: Session, folder: Path) -> list[Path]:
-    try:
-        from horde_model_reference.service.static import write_static
-    except ImportError as error:
-        raise MissingExtra("the static export", "service") from error
-    with working("Writing the read interface as files"):
-        return write_static(session.parts, session.settings, folder)
-
-
-def log(
+def validate(
     session: Session,
-    since: Annotated[int, Option(metavar="REVISION", min=0, help="Only what happened after this one.")] = 0,
-    category: CategoryOption = None,
-    limit: Annotated[int, Option(min=1, max=1_000_000, help="The newest so many.")] = 20,
-) -> None:
-    """The newest changes, the latest one last."""
-    store = session.store()
-    if category is None:
-        events = store.events(since=max(since, store.head() - limit))
-    else:
-        events = iter(deque(store.events(since=since, category=known(category)), maxlen=limit))
-    rows = [(e.revision, at_time(e.at), e.actor, e.operation, e.category, e.name, e.note) for e in events]
-    columns = ("revision", "time", "actor", "operation", "category", "name", "note")
-    Table(columns, rows, "Revisions").print(session.as_json)
+    paths: Annotated[list[Path], Argument(help="Folders, files of one category, or bundles.")],
+    strict: Annotated[bool, Option("--strict", help="Warnings count as errors.")] = False,
+) -> int:
+    """Read files as an import would, and say everything that is wrong with them; nothing is written.
+
+    Exit code 1 where a record could not be taken, with --strict also where a value is unknown.
+    """
+    from horde_model_reference.exchange.importing import read_path
+
+    records, findings = 0, list[Finding]()
+    for path in paths:
+        try:
+            incoming = read_path(path)
+        except MalformedInput as error:
+            findings.append(Finding(Severity.ERROR, error.reason, error.record, error.field, error.where or str(path)))
+        else:
+            records += incoming.total
+            findings += incoming.findings + incoming.unknown
+    wrong = sum(finding.severity == "error" for finding in findings)
+    warnings = len(findings) - wrong
+    if session.as_json or findings:
+        columns = ("severity", "file", "record", "field", "reason")
+        table = Table(columns, [[getattr(finding, name) for name in columns] for finding in findings])
+        value = {"records": records, "errors": wrong, "warnings": warnings, "findings": table.as_objects()}
+        table.print(session.as_json, value)
+    counted = ", which --strict counts as errors" if strict and warnings else ""
+    tell(f"{records} records are good; {wrong} errors, {warnings} warnings{counted}")
+    return int(bool(findings if strict else wrong))
 
 
 def diff(
@@ -154,63 +178,29 @@ def diff(
     return int(bool(value) or old_faulty or new_faulty)
 
 
+def log(
+    session: Session,
+    since: Annotated[int, Option(metavar="REVISION", min=0, help="Only what happened after this one.")] = 0,
+    category: CategoryOption = None,
+    limit: Annotated[int, Option(min=1, max=1_000_000, help="The newest so many.")] = 20,
+) -> None:
+    """The newest changes, the latest one last."""
+    store = session.store
+    after = since if category else max(since, store.head() - limit)
+    events = deque(store.events(since=after, category=category and known(category)), maxlen=limit)
+    rows = [(e.revision, at_time(e.at), e.actor, e.operation, e.category, e.name, e.note) for e in events]
+    columns = ("revision", "time", "actor", "operation", "category", "name", "note")
+    Table(columns, rows, "Revisions").print(session.as_json)
+
+
 def verify(session: Session) -> int:
     """Walk the chain of revisions and replay it: does it lead to the records? Exit code 1 where it does not."""
-    store = session.store()
     with working("Verifying ..."):
-        faults = store.verify()
-    head = store.head()
+        faults, head = session.store.verify(), session.store.head()
     well = f"revisions 1 to {head} are whole and lead to the records" if head else "the store is empty"
     table = Table(("revision", "fault"), faults, without_rows=well)
     table.print(session.as_json, {"revision": head, "faults": table.as_objects()})
     return int(bool(faults))
-
-
-@contextmanager
-def _importable(session: Session, dry_run: bool) -> Iterator[SqlStore]:
-    """The store; to try an import where there is none yet, one that is gone afterwards."""
-    from horde_model_reference.wiring import open_store
-
-    takes_over = session.settings.replicate_mode == "PRIMARY"
-    if not dry_run or session.has_store:
-        session.takes_over = takes_over and not dry_run
-        yield session.store(create=True)
-        return
-    with tempfile.TemporaryDirectory(prefix="hmr-") as folder:
-        settings = library.HordeModelReferenceSettings(
-            database_url=f"sqlite:///{folder}/x.sqlite3", mirror_enabled=False
-        )
-        with closing(open_store(session.data_root, settings, takes_over=takes_over)) as store:
-            yield store
-
-
-def _of_other_revisions(folder: Path, legacy: bool, written: list[Path]) -> list[Path]:
-    """Files in the folder that an export of everything would write, had their categories any records then."""
-    names = {kind.legacy_filename(each) if legacy else kind.v2_filename(each) for each, kind in categories().items()}
-    return [path for path in sorted({folder / name for name in names} - {*written}) if path.is_file()]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
-
-
-def _tell_report(session: Session, report: ImportReport, verb: str, aside: int) -> None:
-    counts = (report.created, report.updated, report.deleted, report.unchanged)
-    met = dict.fromkeys(category for count in counts for category in count)
-    rows = [[category, *(count[category] for count in counts)] for category in met]
-    table = Table(["category", "created", "updated", "deleted", "unchanged"], rows)
-    value = {"revision": report.revision, "categories": table.as_objects(), "findings": list(map(str, report.findings))}
-    table.print(session.as_json, value)
-    if session.as_json:
-        return
-    _tell(report.findings[:_TOLD])
-    if len(report.findings) > _TOLD:
-        tell(f"... and {len(report.findings) - _TOLD} more; `hmr validate` shows all")
-    place = f", the store is at revision {report.revision}" if verb == "took" else ""
-    say(f"{verb} {report.changes} changes, {aside} records set aside{place}")
 
 
 def _tell(findings: Iterable[Finding]) -> None:
@@ -224,13 +214,12 @@ def _state(session: Session, side: str, wanted: list[str]) -> tuple[_State, bool
     from horde_model_reference.exchange.importing import read_path
 
     if not (Path(side).exists() or "/" in side):
-        found = entries_of(session.store(), wanted, session.revision(side))
-        stored = {each: {name: decode_object(e.document) for name, e in entries.items()} for each, entries in found}
-        return stored, False
-    incoming = read_path(require_path(Path(side)))
+        found = entries_of(session.store, wanted, session.revision(side))
+        return {each: {name: decode_object(e.document) for name, e in held.items()} for each, held in found}, False
+    incoming = read_path(Path(side))
     _tell(incoming.findings)
-    faulty = any(finding.severity == "error" for finding in incoming.findings)
-    return {each: {r.name: decode_object(r.document) for r in rows} for each, rows in incoming.records.items()}, faulty
+    read = {each: {r.name: decode_object(r.document) for r in rows} for each, rows in incoming.records.items()}
+    return read, bool(incoming.errors)
 
 
 def _rows(category: str, record: RecordDifference) -> Iterator[tuple[str, ...]]:

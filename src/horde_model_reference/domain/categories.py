@@ -49,10 +49,9 @@ class ModelClassification(Sharing):
 class CategoryDescriptor:
     """One category: what its models are for, which files hold it, where its weights lie.
 
-    `github_source` names the repository that publishes it in the legacy format, if any. `managed_elsewhere` marks
-    categories whose records belong to another program (the engine's LoRA and TI databases): they are never served as
-    reference data, never converted, and their files are never written. `on_disk_folder_name` is the folder of the
-    weights under a worker's root; `weights_marker` folders together mark that root.
+    `github_source` names the repository that publishes it in the legacy format. `managed_elsewhere` marks categories
+    whose records belong to another program (the engine's LoRA and TI databases): never served, converted or written.
+    `on_disk_folder_name` holds the weights under a worker's root; `weights_marker` folders together mark that root.
     """
 
     domain: MODEL_DOMAIN

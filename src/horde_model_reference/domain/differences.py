@@ -1,8 +1,7 @@
 """What changed between two versions of a record, in words that a reviewer can act on.
 
-Fields are compared one by one; a missing one and a null say the same. Download files are matched by name, then by hash,
-because what matters there is not which text changed but whether a worker gets other bytes than before: a file that
-moved is harmless, a hash that changed under the same address is not.
+Fields are compared one by one; a missing one and a null say the same. Files are matched by name, then by hash: what
+matters is whether a worker gets other bytes than before. A file that moved is harmless, other bytes at its URL are not.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ __all__ = ["Difference", "DifferenceKind", "RecordDifference", "compare_records"
 
 _FACTS = ("size_bytes", "file_url", "file_name")
 _SHOWN = 60
-
 DifferenceKind = StrEnum("DifferenceKind", "ADDED REMOVED MODIFIED RENAMED")
 """What happened to a field, or to a record."""
 
@@ -96,7 +94,11 @@ def _of_objects(before: JsonObject, after: JsonObject, path: str) -> Iterator[Di
 
 
 def _of_downloads(before: dict[str, JsonObject], after: dict[str, JsonObject]) -> Iterator[Difference]:
-    for old_name, new_name in _pairs(before, after):
+    # By the name, else by the hash; an empty name where there is none.
+    by_hash = {_hash(file): name for name, file in after.items() if name not in before and _hash(file)}
+    pairs = {name: name if name in after else by_hash.pop(_hash(file), "") for name, file in before.items()}
+    taken = set(pairs.values())
+    for old_name, new_name in [*pairs.items(), *(("", name) for name in after if name not in taken)]:
         old, new = before.get(old_name), after.get(new_name)
         path = f"config.download[{new_name or old_name}]"
         if old is None or new is None:
@@ -107,15 +109,6 @@ def _of_downloads(before: dict[str, JsonObject], after: dict[str, JsonObject]) -
             yield Difference(path, DifferenceKind.MODIFIED, old, new, *_file_words(old, new, changed))
         was, now = ({key: file[key] for key in file if key not in (*_FACTS, "sha256sum")} for file in (old, new))
         yield from _of_objects(was, now, path)
-
-
-def _pairs(before: dict[str, JsonObject], after: dict[str, JsonObject]) -> Iterator[tuple[str, str]]:
-    """(old name, new name) of each file, an empty name where there is none: by the name, else by the hash."""
-    by_hash = {_hash(file): name for name, file in after.items() if name not in before and _hash(file)}
-    pairs = {name: name if name in after else by_hash.pop(_hash(file), "") for name, file in before.items()}
-    taken = set(pairs.values())
-    yield from pairs.items()
-    yield from (("", name) for name in after if name not in taken)
 
 
 def _file_words(old: JsonObject, new: JsonObject, changed: set[str]) -> tuple[str, bool]:
@@ -131,11 +124,10 @@ def _file_words(old: JsonObject, new: JsonObject, changed: set[str]) -> tuple[st
             return "hash removed: the file can no longer be verified", True
         return ("hash added, and the URL changed" if moved else "hash added"), False
     hosts = host_of(old.get("file_url")), host_of(new.get("file_url"))
-    sizes = _brief(old.get("size_bytes")), _brief(new.get("size_bytes"))
     words = {
         "file_url": "URL changed" if hosts[0] == hosts[1] else f"URL host changed from {hosts[0]} to {hosts[1]}",
         "file_name": f"file renamed from {old.get('file_name')}",
-        "size_bytes": f"size changed from {sizes[0]} to {sizes[1]}",
+        "size_bytes": f"size changed from {_brief(old.get('size_bytes'))} to {_brief(new.get('size_bytes'))}",
     }
     told = [words[fact] for fact in words if fact in changed]
     return ", ".join([*told, "hash unchanged" if had else "hash unknown"]), moved and not had
@@ -188,19 +180,15 @@ def _words(path: str, old: JsonValue, new: JsonValue) -> str:
     if path == "nsfw" and (old is True) is not (new is True):
         return f"{'now' if new is True else 'no longer'} marked as not safe for work"
     if path != "description" and isinstance(old, list | None) and isinstance(new, list | None):
-        return f"{path}: {_list_words(old, new)}"
+        had, has = ([_brief(item) for item in each or []] for each in (old, new))
+        changes = {"added": [item for item in has if item not in had], "removed": [i for i in had if i not in has]}
+        told = [f"{change} {', '.join(items)}" for change, items in changes.items() if items]
+        return f"{path}: {'; '.join(told) or 'order or number of equal values changed'}"
     if path == "description" or isinstance(old, dict | list) or isinstance(new, dict | list):
         return f"{path} {verb}"
     if old is None or new is None:
         return f"{path} {verb}: {_brief(new if old is None else old)}"
     return f"{path} changed from {_brief(old)} to {_brief(new)}"
-
-
-def _list_words(old: JsonValue, new: JsonValue) -> str:
-    had, has = ([_brief(item) for item in each] if isinstance(each, list) else [] for each in (old, new))
-    added, removed = [item for item in has if item not in had], [item for item in had if item not in has]
-    told = [f"{verb} {', '.join(items)}" for verb, items in (("added", added), ("removed", removed)) if items]
-    return "; ".join(told) or "order or number of equal values changed"
 
 
 def _brief(value: JsonValue) -> str:

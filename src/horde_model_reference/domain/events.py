@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic_core import to_json
 
-__all__ = ["GENESIS", "Entry", "Event", "Kind", "Operation", "Replay", "chain_faults"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["GENESIS", "Chained", "Entry", "Event", "Kind", "Operation", "Replay", "chain_faults", "chained"]
 
 GENESIS = "0" * 64
 """The hash that the first event is chained to."""
@@ -51,8 +55,7 @@ class Event:
 
     def chained_to(self, before: str) -> str:
         """The hash this event must have when `before` is the hash of the one before it."""
-        values = [getattr(self, name) for name in self.__slots__ if name != "hash"]
-        return hashlib.sha256(before.encode() + to_json(values)).hexdigest()
+        return chained(self, before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,28 @@ class Entry:
     origin: str | None = None
 
 
-def chain_faults(events: Iterable[Event]) -> Iterator[tuple[int, str]]:
+class Chained(Protocol):
+    """A line of a log that is chained by hash: `hash` covers the line and the hash of the one before."""
+
+    @property
+    def revision(self) -> int:
+        """Its place in the chain, from 1."""
+
+    @property
+    def hash(self) -> str:
+        """What it carries."""
+
+    def chained_to(self, before: str) -> str:
+        """What it must carry where `before` is the hash of the one before it."""
+
+
+def chained(line: DataclassInstance, before: str) -> str:
+    """The hash over all fields of a line but its own hash, and the hash before it."""
+    values = [getattr(line, field.name) for field in fields(line) if field.name != "hash"]
+    return hashlib.sha256(before.encode() + to_json(values)).hexdigest()
+
+
+def chain_faults(events: Iterable[Chained]) -> Iterator[tuple[int, str]]:
     """(revision, what is wrong) for every event that is out of sequence or does not carry the hash it must."""
     expected, before = 1, GENESIS
     for event in events:

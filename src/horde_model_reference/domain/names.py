@@ -1,19 +1,31 @@
-"""Which names may be used, and for what: model names are free text, category and file names become paths."""
+"""Which names may be used, and for what: model names are free text, category and file names become paths.
+
+Sources of records have names, too: the reference itself is `horde`, an application registers further ones, and `any`
+selects all of them.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from typing import TypeAlias
 
-from horde_model_reference.errors import UnsafeName
+from horde_model_reference.errors import UnknownSource, UnsafeName
 
-__all__ = ["MAX_NAME_LENGTH", "require_model_name", "require_relative_file", "require_safe_name"]
+__all__ = ["ANY_SOURCE", "HORDE_SOURCE_ID", "MAX_NAME_LENGTH", "RESERVED_SOURCE_IDS", "SourceSelector"]
+__all__ += ["normalize_source_selector", "require_model_name", "require_relative_file", "require_safe_name"]
 
 MAX_NAME_LENGTH = 512
-"""Characters in a model name; the longest real one has fewer than 100."""
+"""Characters; the longest real name has fewer than 100."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 _DECEIVING = {"Cc": "a control", "Cs": "a lone surrogate", "Cf": "an invisible or direction-changing"}
 _DEVICE = re.compile(r"[A-Za-z]:")
+HORDE_SOURCE_ID = "horde"
+ANY_SOURCE = "any"
+RESERVED_SOURCE_IDS: frozenset[str] = frozenset({ANY_SOURCE, HORDE_SOURCE_ID})
+SourceSelector: TypeAlias = str | Sequence[str]
+"""One source id, several in order of precedence, or `any`."""
 
 
 def require_safe_name(name: str, *, kind: str) -> str:
@@ -53,3 +65,20 @@ def _refuse_deceiving(name: str) -> None:
         reason = _DECEIVING.get(unicodedata.category(character))
         if reason:
             raise UnsafeName(name, f"holds {reason} character, U+{ord(character):04X}")
+
+
+def normalize_source_selector(selector: SourceSelector, registered: Sequence[str] = ()) -> tuple[str, ...]:
+    """The source ids that `selector` means, each once, first has precedence.
+
+    `any` stands for `horde` and then the `registered` providers in their order; in a list it adds those not yet named.
+    Raises `UnknownSource` for an id that is neither `horde` nor registered, `ValueError` for an empty list.
+    """
+    known = (HORDE_SOURCE_ID, *registered)
+    chosen: dict[str, None] = {}
+    for source_id in (selector,) if isinstance(selector, str) else selector:
+        if source_id != ANY_SOURCE and source_id not in known:
+            raise UnknownSource(source_id, known)
+        chosen.update(dict.fromkeys(known if source_id == ANY_SOURCE else (source_id,)))
+    if not chosen:
+        raise ValueError("a source selector names at least one source")
+    return tuple(chosen)

@@ -1,38 +1,44 @@
-"""Queries: immutable builders over records already in memory, evaluated when asked for a result.
+"""Selecting among records already in memory: queries for programs, and the searches that the service answers.
 
-Building checks names, so that a misspelt field fails where it is written; values are looked at by the terminals
-(`to_list`, `first`, `count`, …), each of which evaluates anew. Records come back as they are, not copied.
+A query is an immutable builder, evaluated when asked for a result. Building it checks names, so that a misspelt field
+fails where it is written; values are looked at by the terminals (`to_list`, `first`, `count`, …), each of which
+evaluates anew. Records come back as they are, not copied.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import compress
 from typing import Any, Generic, Self, SupportsIndex, TypeAlias, TypeVar
 
+from horde_model_reference.domain import predicates as conditions
+from horde_model_reference.domain import records
 from horde_model_reference.domain.categories import MODEL_DOMAIN, MODEL_PURPOSE, get_all_registered_categories
-from horde_model_reference.domain.predicates import OPERATORS, FieldRef, OrderSpec, Predicate, comparison
-from horde_model_reference.domain.record_fields import Path, parse_path, reader, require_field
-from horde_model_reference.domain.records import (
-    SCHEMA_VERSION,
-    ControlNetModelRecord,
-    GenericModelRecord,
-    ImageGenerationModelRecord,
-    TextGenerationModelRecord,
-)
-from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID
+from horde_model_reference.domain.names import HORDE_SOURCE_ID
+from horde_model_reference.domain.predicates import FieldRef, OrderSpec, Predicate, parse_path, reader, require_field
+from horde_model_reference.domain.record_parts import SCHEMA_VERSION, PermissionStatus
+from horde_model_reference.domain.records import GenericModelRecord
+from horde_model_reference.domain.text_names import parse_text_model_name, strip_backend_prefix
 
-__all__ = ["ControlNetQuery", "ImageGenerationQuery", "ModelQuery", "TextModelQuery"]
-__all__ += ["build_cross_category_query", "build_image_query", "build_query", "build_text_query"]
+__all__ = ["ControlNetQuery", "Found", "ImageGenerationQuery", "ModelQuery", "Search", "TextModelQuery", "Unsortable"]
+__all__ += ["build_cross_category_query", "build_image_query", "build_query", "build_text_query", "in_order"]
 
 R = TypeVar("R", bound=GenericModelRecord)
+_TAGS = operator.attrgetter("tags")
+_COLLECTIONS = (list, tuple, set, frozenset)
 
 Records: TypeAlias = Mapping[str, R] | Sequence[tuple[R, str]]
 """What a query is built from: records by name (all of the source `horde`), or (record, source id) pairs."""
 OrderKey: TypeAlias = str | FieldRef[Any] | OrderSpec
 """`"name"`, `"-size_on_disk_bytes"` (descending), `ImageFields.name`, or an `OrderSpec`."""
+
+
+Found: TypeAlias = tuple[str, str, GenericModelRecord]
+"""A category, the key of a record in it, and the record."""
+_EQUAL = ("nsfw", "baseline", "inpainting")
 
 
 class ModelQuery(Generic[R]):
@@ -64,8 +70,18 @@ class ModelQuery(Generic[R]):
 
         Example: `query.where(ImageFields.nsfw == False, baseline=["flux_1", "qwen_image"], name__contains="XL")`
         """
-        added = [self._checked(predicate) for predicate in predicates]
-        added += [_keyword(self._record_type, keyword, value) for keyword, value in fields.items()]
+        added = []
+        for predicate in predicates:
+            if not callable(predicate):
+                raise TypeError(f"where() takes predicates, functions of a record and keywords, not {predicate!r}")
+            added.append(predicate if isinstance(predicate, Predicate) else _by_function(predicate))
+            for field in added[-1].fields:
+                require_field(self._record_type, field)
+        for keyword, value in fields.items():
+            path, operation = _parsed_keyword(self._record_type, keyword)
+            if isinstance(value, _COLLECTIONS):
+                operation = {"eq": "in", "ne": "not_in"}.get(operation, operation)
+            added.append(conditions.comparison(path, operation, value))
         return self._with(_predicates=(*self._predicates, *added))
 
     def supported_only(self) -> Self:
@@ -168,16 +184,6 @@ class ModelQuery(Generic[R]):
         query.__dict__.update(self.__dict__, **changes)
         return query
 
-    def _checked(self, predicate: Predicate | Callable[[R], object]) -> Predicate:
-        if isinstance(predicate, Predicate):
-            for field in predicate.fields:
-                require_field(self._record_type, field)
-            return predicate
-        if callable(predicate):
-            judge: Callable[[Any], object] = predicate
-            return Predicate(lambda records: map(bool, map(judge, records)))
-        raise TypeError(f"where() takes predicates, functions of a record and keywords, not {predicate!r}")
-
     def _tagged(self, tags: Iterable[str | Iterable[str]], test: Callable[[frozenset[str], Any], bool]) -> Self:
         wanted = frozenset(tag for given in tags for tag in ([given] if isinstance(given, str) else given))
         judged = Predicate(lambda records: [test(wanted, own or ()) for own in map(_TAGS, records)], ("tags",))
@@ -202,7 +208,7 @@ class _GenerationQuery(ModelQuery[R]):
         return self.where(nsfw=False)
 
 
-class ImageGenerationQuery(_GenerationQuery[ImageGenerationModelRecord]):
+class ImageGenerationQuery(_GenerationQuery[records.ImageGenerationModelRecord]):
     """A query of `image_generation`, with its usual questions as methods."""
 
     def inpainting(self, wanted: bool = True) -> Self:
@@ -210,7 +216,7 @@ class ImageGenerationQuery(_GenerationQuery[ImageGenerationModelRecord]):
         return self.where(FieldRef("inpainting") if wanted else ~FieldRef("inpainting"))
 
 
-class TextModelQuery(_GenerationQuery[TextGenerationModelRecord]):
+class TextModelQuery(_GenerationQuery[records.TextGenerationModelRecord]):
     """A query of `text_generation`, with its usual questions as methods."""
 
     def in_group(self, *groups: str) -> Self:
@@ -223,7 +229,7 @@ class TextModelQuery(_GenerationQuery[TextGenerationModelRecord]):
         return self.where(**{bound: value for bound, value in bounds.items() if value is not None})
 
 
-class ControlNetQuery(ModelQuery[ControlNetModelRecord]):
+class ControlNetQuery(ModelQuery[records.ControlNetModelRecord]):
     """A query of `controlnet`, with its usual question as a method."""
 
     def for_style(self, *styles: str) -> Self:
@@ -232,16 +238,15 @@ class ControlNetQuery(ModelQuery[ControlNetModelRecord]):
 
 
 _QUERY_CLASSES: dict[type[GenericModelRecord], type[ModelQuery[Any]]] = {
-    ImageGenerationModelRecord: ImageGenerationQuery,
-    TextGenerationModelRecord: TextModelQuery,
-    ControlNetModelRecord: ControlNetQuery,
+    records.ImageGenerationModelRecord: ImageGenerationQuery,
+    records.TextGenerationModelRecord: TextModelQuery,
+    records.ControlNetModelRecord: ControlNetQuery,
     GenericModelRecord: ModelQuery,
 }
 
-
-build_image_query = partial(ImageGenerationQuery, ImageGenerationModelRecord)
+build_image_query = partial(ImageGenerationQuery, records.ImageGenerationModelRecord)
 """A query of `image_generation` records."""
-build_text_query = partial(TextModelQuery, TextGenerationModelRecord)
+build_text_query = partial(TextModelQuery, records.TextGenerationModelRecord)
 """A query of `text_generation` records."""
 
 
@@ -260,21 +265,11 @@ def build_cross_category_query(categories: Mapping[str, Records[GenericModelReco
 
 
 @lru_cache(maxsize=1024)
-def _parsed_keyword(record_type: type[GenericModelRecord], keyword: str) -> tuple[Path, str]:
+def _parsed_keyword(record_type: type[GenericModelRecord], keyword: str) -> tuple[conditions.Path, str]:
     field, _, last = keyword.rpartition("__")
-    if field and last in OPERATORS:
+    if field and last in conditions.OPERATORS:
         return parse_path(record_type, field), last
     return parse_path(record_type, keyword), "eq"
-
-
-_TAGS = operator.attrgetter("tags")
-_ANY_OF = {"eq": "in", "ne": "not_in"}
-_COLLECTIONS = (list, tuple, set, frozenset)
-
-
-def _keyword(record_type: type[GenericModelRecord], keyword: str, value: object) -> Predicate:
-    path, operation = _parsed_keyword(record_type, keyword)
-    return comparison(path, _ANY_OF.get(operation, operation) if isinstance(value, _COLLECTIONS) else operation, value)
 
 
 @lru_cache(maxsize=1024)
@@ -296,6 +291,10 @@ def _arranged(records: Sequence[R], spec: OrderSpec) -> list[R]:
     return missing + present if spec.descending else present + missing
 
 
+def _by_function(judge: Callable[[Any], object]) -> Predicate:
+    return Predicate(lambda records: map(bool, map(judge, records)))
+
+
 def _is_supported(record: GenericModelRecord) -> bool:
     kind, major = record.model_classification, record.metadata.schema_version.partition(".")[0]
     return (
@@ -305,3 +304,93 @@ def _is_supported(record: GenericModelRecord) -> bool:
         and not record.unknown_values()
         and not (major.isdigit() and int(major) > int(SCHEMA_VERSION.partition(".")[0]))
     )
+
+
+class Unsortable(ValueError):
+    """No record has a value under that name by which it could be sorted."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a record must be. None asks for nothing; a record that lacks the field is not what was asked for.
+
+    `backend` wants names with that backend's prefix, `exclude_backend_variations` names without any, and `quantized`
+    such as name a quantisation, or do not. Upper and lower case are alike in `name_contains`.
+    """
+
+    nsfw: bool | None = None
+    baseline: str | None = None
+    inpainting: bool | None = None
+    tags_any: list[str] | None = None
+    tags_all: list[str] | None = None
+    tags_none: list[str] | None = None
+    name_contains: str | None = None
+    backend: str | None = None
+    exclude_backend_variations: bool = False
+    quantized: bool | None = None
+    license_id: str | None = None
+    commercial_use: PermissionStatus | None = None
+    redistribution: PermissionStatus | None = None
+
+    def among(self, records: Iterable[Found]) -> list[Found]:
+        """Those that are what was asked for, in the order they came in."""
+        found = list(records)
+        for field in _EQUAL:  # what is asked for most costs one pass each, and what nobody asked for costs none
+            if (wanted := getattr(self, field)) is not None:
+                found = [each for each in found if getattr(each[2], field, None) == wanted]
+        if any((self.name_contains, self.backend, self.exclude_backend_variations, self.quantized is not None)):
+            found = [each for each in found if self._accepts_name(each[1])]
+        if self.tags_any and (wanted := frozenset(self.tags_any)):
+            found = [each for each in found if not wanted.isdisjoint(_tags(each[2]))]
+        if self.tags_all and (wanted := frozenset(self.tags_all)):
+            found = [each for each in found if wanted.issubset(_tags(each[2]))]
+        if self.tags_none and (wanted := frozenset(self.tags_none)):
+            found = [each for each in found if wanted.isdisjoint(_tags(each[2]))]
+        if any((self.license_id is not None, self.commercial_use, self.redistribution)):
+            found = [each for each in found if self._accepts_licence(each[2])]
+        return found
+
+    def _accepts_name(self, name: str) -> bool:
+        return (
+            (not self.name_contains or self.name_contains.casefold() in name.casefold())
+            and (not self.backend or name.startswith(f"{self.backend}/"))
+            and not (self.exclude_backend_variations and strip_backend_prefix(name) != name)
+            and (self.quantized is None or (parse_text_model_name(name).quant is not None) == self.quantized)
+        )
+
+    def _accepts_licence(self, record: GenericModelRecord) -> bool:
+        uses = {"commercial_use": self.commercial_use, "redistribution": self.redistribution}
+        stated = record.licensing
+        return (self.license_id is None or (stated is not None and self.license_id in stated.license_ids)) and all(
+            wanted is None or getattr(stated, use, PermissionStatus.UNKNOWN) == wanted for use, wanted in uses.items()
+        )
+
+
+def in_order(found: list[Found], field: str, *, descending: bool = False) -> list[Found]:
+    """Sorted by that field, those without it last; equals stay in the order they came in. Raises `Unsortable`."""
+    keyed, absent, known = list[tuple[tuple[int, float, str], Found]](), list[Found](), not found
+    for each in found:
+        name = _attribute(type(each[2]), field)
+        value = getattr(each[2], name) if name else None
+        known |= name is not None
+        if isinstance(value, int | float):
+            keyed.append(((0, value, ""), each))
+        elif isinstance(value, str):
+            keyed.append(((1, 0.0, value.casefold()), each))
+        else:
+            absent.append(each)
+    if not known:
+        raise Unsortable(f"None of the records found has a field {field!r} to sort by")
+    keyed.sort(key=operator.itemgetter(0), reverse=descending)
+    return [each for _, each in keyed] + absent
+
+
+def _tags(record: GenericModelRecord) -> list[str]:
+    return getattr(record, "tags", None) or []
+
+
+@lru_cache(maxsize=1024)
+def _attribute(record_type: type[GenericModelRecord], name: str) -> str | None:
+    """The name that the class has for it: a field goes by its alias, too."""
+    fields = record_type.model_fields
+    return name if name in fields else next((each for each, field in fields.items() if field.alias == name), None)

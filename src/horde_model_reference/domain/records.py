@@ -1,8 +1,7 @@
 """The record classes: one model's metadata, typed. `GenericModelRecord` holds what all have, a subclass what one adds.
 
-A record is as forgiving as the reference must be: unknown fields are kept, and so are values of open vocabularies that
-nobody knows yet, which are reported once. It is mutable, and clients subclass it; nothing in this package changes one
-that it has handed out.
+Unknown fields are kept, and so are unknown values of open vocabularies, which are reported once. Records are mutable,
+and clients subclass them; nothing in this package changes one that it has handed out.
 """
 
 from __future__ import annotations
@@ -17,25 +16,14 @@ from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_val
 from horde_model_reference.domain import categories, record_parts, vocabulary
 from horde_model_reference.domain.categories import MODEL_REFERENCE_CATEGORY, Category, ModelClassification
 from horde_model_reference.domain.findings import JsonValue
-from horde_model_reference.domain.licensing import ModelLicensing
-from horde_model_reference.domain.record_parts import (
-    SCHEMA_VERSION,
-    DownloadRecord,
-    FineTuneSeriesInfo,
-    GenericModelRecordConfig,
-    GenericModelRecordMetadata,
-    RecordPart,
-    Stripped,
-    get_default_config,
-)
+from horde_model_reference.domain.record_parts import Stripped
 
-__all__ = ["MODEL_RECORD_TYPE_LOOKUP", "SCHEMA_VERSION", "AudioGenerationModelRecord", "BlipModelRecord"]
-__all__ += ["ClipModelRecord", "CodeformerModelRecord", "ControlNetAnnotatorModelRecord", "ControlNetModelRecord"]
-__all__ += ["DownloadRecord", "EsrganModelRecord", "FineTuneSeriesInfo", "GenericModelRecord"]
-__all__ += ["GenericModelRecordConfig", "GenericModelRecordMetadata", "GfpganModelRecord", "ImageGenerationModelRecord"]
-__all__ += ["LoraModelRecord", "MiscellaneousModelRecord", "SafetyCheckerModelRecord", "TextGenerationModelRecord"]
-__all__ += ["TextualInversionModelRecord", "VideoGenerationModelRecord", "get_default_config"]
-__all__ += ["get_record_type_for_category", "normalize_scheduler_requirements", "register_record_type"]
+__all__ = ["MODEL_RECORD_TYPE_LOOKUP", "AudioGenerationModelRecord", "BlipModelRecord", "ClipModelRecord"]
+__all__ += ["CodeformerModelRecord", "ControlNetAnnotatorModelRecord", "ControlNetModelRecord", "EsrganModelRecord"]
+__all__ += ["GenericModelRecord", "GfpganModelRecord", "ImageGenerationModelRecord", "LoraModelRecord"]
+__all__ += ["MiscellaneousModelRecord", "SafetyCheckerModelRecord", "TextGenerationModelRecord"]
+__all__ += ["TextualInversionModelRecord", "VideoGenerationModelRecord", "get_record_type_for_category"]
+__all__ += ["normalize_scheduler_requirements", "register_record_type"]
 
 _C = MODEL_REFERENCE_CATEGORY
 
@@ -54,16 +42,12 @@ def normalize_scheduler_requirements(requirements: object) -> object:
 
 
 _TYPES: dict[str, type[GenericModelRecord]] = {}
-
 MODEL_RECORD_TYPE_LOOKUP: Mapping[str, type[GenericModelRecord]] = MappingProxyType(_TYPES)
 """Category to record class; a live view that shows registered classes too."""
 
 
-class GenericModelRecord(RecordPart):
-    """What every record has. Construct one of a subclass, where all but `name` has a default.
-
-    `record_type` names the category, and is not compared with the one the record is read from.
-    """
+class GenericModelRecord(record_parts.RecordPart):
+    """What every record has. `record_type` is not compared with the category that the record is read from."""
 
     open_fields: ClassVar[tuple[tuple[str, vocabulary.Vocabulary], ...]] = ()
     """Fields whose unknown values are kept and reported."""
@@ -76,12 +60,12 @@ class GenericModelRecord(RecordPart):
     name: str
     description: str | None = None
     version: str | None = None
-    finetune_series: FineTuneSeriesInfo | None = None
-    metadata: GenericModelRecordMetadata = Field(default_factory=GenericModelRecordMetadata)
-    config: GenericModelRecordConfig = Field(default_factory=GenericModelRecordConfig)
+    finetune_series: record_parts.FineTuneSeriesInfo | None = None
+    metadata: record_parts.GenericModelRecordMetadata = Field(default_factory=record_parts.GenericModelRecordMetadata)
+    config: record_parts.GenericModelRecordConfig = Field(default_factory=record_parts.GenericModelRecordConfig)
     model_classification: ModelClassification
     size_on_disk_bytes: int | None = None
-    licensing: ModelLicensing | None = None
+    licensing: record_parts.ModelLicensing | None = None
 
     @property
     def category(self) -> Category:
@@ -120,11 +104,9 @@ class GenericModelRecord(RecordPart):
     @model_validator(mode="after")
     def _settle(self) -> Self:
         values, extra = self.__dict__, self.__pydantic_extra__  # plain dicts: this runs for every record that is read
-        if values["licensing"] is not None:
-            strange = values["licensing"].files.keys() - {file.file_name for file in self.config.download}
-            if strange:
-                named = ", ".join(sorted(strange))
-                raise ValueError(f"licensing.files names what config.download does not list: {named}")
+        named = values["licensing"].files.keys() if values["licensing"] is not None else set()
+        if named and (strange := named - {file.file_name for file in self.config.download}):
+            raise ValueError(f"licensing.files names what config.download does not list: {sorted(strange)}")
         if self.always_set:
             for field in self.never_null:
                 if values[field] is None:
@@ -133,9 +115,8 @@ class GenericModelRecord(RecordPart):
         if extra:  # given by name and by alias: the alias won, and the name is no unknown field
             for field in values.keys() & extra.keys():
                 del extra[field]
-        if self.open_fields:
-            for known, value in self.unknown_values():
-                known.note_unknown(value, self.name)
+        for known, value in self.unknown_values() if self.open_fields else ():
+            known.note_unknown(value, self.name)
         return self
 
 
@@ -147,7 +128,6 @@ class _CategoryRecord(GenericModelRecord):
     )
 
     def __init_subclass__(cls, category: Category | None = None, **config: Unpack[ConfigDict]) -> None:
-        """Make the class that of the category, where one is named."""
         super().__init_subclass__(**config)
         if category is not None:
             cls.record_type = category
@@ -156,10 +136,9 @@ class _CategoryRecord(GenericModelRecord):
 
 
 class ImageGenerationModelRecord(_CategoryRecord, category=_C.image_generation):
-    """A model that makes images.
+    """A model that makes images: `ImageGenerationModelRecord(name="m", baseline="stable_diffusion_xl", nsfw=False)`.
 
-    `baseline` compares equal to a `KNOWN_IMAGE_GENERATION_BASELINE` member where it is one, and is any other text as
-    written. Example: `ImageGenerationModelRecord(name="m", baseline="stable_diffusion_xl", nsfw=False)`.
+    `baseline` equals a `KNOWN_IMAGE_GENERATION_BASELINE` member where it is one, and is any other text as written.
     """
 
     open_fields = (("baseline", vocabulary.IMAGE_BASELINES), ("style", vocabulary.MODEL_STYLES))
@@ -280,8 +259,7 @@ class TextualInversionModelRecord(_PatchModelRecord, category=_C.ti):
 def get_record_type_for_category(category: str) -> type[GenericModelRecord]:
     """The class that records of that category are read as; never raises.
 
-    A category that was registered without a class gets one of its own, with all that `GenericModelRecord` has and the
-    category's defaults; one that nobody registered is read as `GenericModelRecord`.
+    A category registered without one gets a class of its own with its defaults; an unknown one is `GenericModelRecord`.
     """
     known = _TYPES.get(category)
     if known is not None or category not in categories.get_all_registered_categories():

@@ -1,45 +1,24 @@
 """What the name of a text model says: size, version, quantisation, variant, and the group it belongs to.
 
 Names are not regular, so the parser takes pieces out of the name one kind after the other (README §6 of the contract);
-what is left is the base name. Each kind is a row of `_STEPS`: patterns in order of preference, of which the first one
-that is found anywhere wins. The reference lists a model once, by its own name; workers announce it under three.
+what is left is the base name. A kind is a row of `_STEPS`: patterns of which the first that is found anywhere wins.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
 from horde_model_reference.domain.names import MAX_NAME_LENGTH
 from horde_model_reference.domain.vocabulary import TEXT_BACKENDS
 
-__all__ = ["BACKEND_PREFIXES", "TEXT_LEGACY_BACKEND_PREFIXES", "ExtraPart", "ExtraPartType", "ParsedTextName"]
+__all__ = ["BACKEND_PREFIXES", "TEXT_LEGACY_BACKEND_PREFIXES", "ParsedTextName"]
 __all__ += ["get_model_name_variants", "has_legacy_text_backend_prefix", "parse_text_model_name"]
 __all__ += ["strip_backend_prefix", "text_model_group"]
 
 TEXT_LEGACY_BACKEND_PREFIXES = {backend: f"{backend}/" for backend in TEXT_BACKENDS}
 """What workers put before the name of a model to say which program runs it."""
 BACKEND_PREFIXES = tuple(TEXT_LEGACY_BACKEND_PREFIXES.values())
-
-ExtraPartType = StrEnum(
-    "ExtraPartType",
-    {"DATE": "DATE", "DESCRIPTOR": "DESCRIPTOR", "LEADING_VERSION": "LEADING_VERSION", "UNKNOWN": "UNKNOWN"},
-)
-"""What a piece of a name that has no field of its own seems to be."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExtraPart:
-    """A piece of a name that is neither size, version, quantisation nor variant.
-
-    `position` counts the separators of the original name before the place where the piece was found. That place is
-    one in the name as shortened so far, so the count is often too small; programs know it like this.
-    """
-
-    value: str
-    position: int
-    inferred_type: ExtraPartType
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +31,6 @@ class ParsedTextName:
     version: str | None = None
     quant: str | None = None
     variant: str | None = None
-    extras: tuple[ExtraPart, ...] = ()
 
 
 def _any_case(*patterns: str, edges: tuple[str, str] = ("", "")) -> tuple[re.Pattern[str], ...]:
@@ -61,7 +39,7 @@ def _any_case(*patterns: str, edges: tuple[str, str] = ("", "")) -> tuple[re.Pat
 
 _ALONE, _WORD = (r"(?<![a-z\d])", r"(?![a-z\d])"), (r"\b", r"\b")
 _STEPS: dict[str, tuple[re.Pattern[str], ...]] = {
-    "LEADING_VERSION": _any_case(r"\A\d+\.\d+(?:\.\d+)?(?=[-_])"),
+    "leading version": _any_case(r"\A\d+\.\d+(?:\.\d+)?(?=[-_])"),
     "size": _any_case(r"(?<![a-z])\d+(?:\.\d+)?[bmk]\d*(?![a-z])", r"\d+x\d+(?:\.\d+)?[bmk](?![a-z])"),
     "version": _any_case(r"v\d+(?:\.\d+)+", r"v\d+(?!\.)", edges=_ALONE),
     "quant": _any_case(
@@ -70,31 +48,26 @@ _STEPS: dict[str, tuple[re.Pattern[str], ...]] = {
     "variant": _any_case(
         "instruct|chat|code|base|uncensored|finetune|ft", "thinking|reasoning", "turbo|preview|latest", edges=_WORD
     ),
-    "DATE": _any_case(r"\d{2}-\d{4}", r"\d{4}-\d{2}", r"\d{4}", edges=_ALONE),
+    "date": _any_case(r"\d{2}-\d{4}", r"\d{4}-\d{2}", r"\d{4}", edges=_ALONE),
 }
 
 
 def parse_text_model_name(name: str) -> ParsedTextName:
-    """Take `name` apart, as given: author and backend prefix stay in the base name.
+    """Take `name` apart, as given: author and backend prefix stay in the base name. Never fails.
 
-    Never fails; a name of which nothing would be left is its own base name, and so is one that no model may have.
+    A name of which nothing would be left is its own base name, and so is one that no model may have.
     Example: `Llama-3-8B-Instruct-Q4_K_M` is base `Llama-3`, size `8B`, variant `Instruct`, quant `Q4_K_M`.
     """
     if len(name) > MAX_NAME_LENGTH:  # the patterns take the square of its length
         return ParsedTextName(name, name)
-    rest, found, extras = name, dict[str, str](), []
+    rest, found = name, dict[str, str]()
     for kind, patterns in _STEPS.items():
         match = next((match for pattern in patterns if (match := pattern.search(rest))), None)
-        if match is None:
-            continue
-        rest = rest[: match.start()] + rest[match.end() :]
-        if kind in ExtraPartType.__members__:
-            separators = re.findall("[-_. ]", name[: match.start()])
-            extras.append(ExtraPart(match[0], len(separators), ExtraPartType(kind)))
-        else:
+        if match is not None:
+            rest = rest[: match.start()] + rest[match.end() :]
             found[kind] = match[0].upper() if kind in ("size", "quant") else match[0]
-    base = re.sub(r"([-_ .])\1+", r"\1", rest).strip("-_ .")
-    return ParsedTextName(name, base or name, extras=tuple(extras), **found)
+    base = re.sub(r"([-_ .])\1+", r"\1", rest).strip("-_ .") or name
+    return ParsedTextName(name, base, found.get("size"), found.get("version"), found.get("quant"), found.get("variant"))
 
 
 def text_model_group(name: str) -> str:

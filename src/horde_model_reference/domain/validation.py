@@ -1,4 +1,4 @@
-"""Reading many records at once: one pass over the bytes where all is well, record by record where something is not."""
+"""Reading many records: one pass over the bytes where all is well, record by record where something is not."""
 
 from __future__ import annotations
 
@@ -11,24 +11,21 @@ from typing import TypeAlias, cast
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError, from_json, to_json
 
-from horde_model_reference.bulk import bulk
-from horde_model_reference.domain import licensing, record_parts
+from horde_model_reference.domain import record_parts
 from horde_model_reference.domain.categories import MODEL_DOMAIN, MODEL_PURPOSE, Category
 from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity, not_finite
 from horde_model_reference.domain.names import require_relative_file
 from horde_model_reference.domain.records import GenericModelRecord, get_record_type_for_category
 from horde_model_reference.domain.vocabulary import MODEL_DOMAINS, MODEL_PURPOSES
 from horde_model_reference.errors import MalformedInput, UnsafeName
+from horde_model_reference.process import bulk
 
 __all__ = ["Records", "as_read", "unknown_value_findings", "validate_record", "validate_records"]
 
 Records: TypeAlias = dict[str, GenericModelRecord]
 """The records of a category by name. The key names the record, whatever its field `name` says."""
-Judged: TypeAlias = tuple[GenericModelRecord | None, list[Finding]]
-"""One record, or none and the reasons."""
 _MANY = 5_000
 """From so many records on memory matters more than a fifth of the time."""
-_CLASSIFICATION = "model_classification"
 _OPEN = {"domain": (MODEL_DOMAINS, MODEL_DOMAIN.image), "purpose": (MODEL_PURPOSES, MODEL_PURPOSE.miscellaneous)}
 """The words of a classification, with a known one to stand in for one that is not."""
 _BOM = b"\xef\xbb\xbf"
@@ -38,7 +35,7 @@ _MAY_ESCAPE = re.compile(
 )
 """Only where this is found can a file name leave its folder: written so, or by an escape."""
 _PARTS = (
-    *(licensing.LicenseEvidence, licensing.LicenseAssignment, licensing.ModelLicensing),
+    *(record_parts.LicenseEvidence, record_parts.LicenseAssignment, record_parts.ModelLicensing),
     *(record_parts.DownloadRecord, record_parts.GenericModelRecordConfig),
     *(record_parts.GenericModelRecordMetadata, record_parts.FineTuneSeriesInfo),
 )
@@ -57,11 +54,23 @@ def validate_records(category: Category, body: bytes) -> tuple[Records, list[Fin
         if _MAY_ESCAPE.search(body):
             findings += [finding for name in list(records) for finding in _set_aside_escaping(records, name)]
         if len(records) >= _MANY:
-            record_parts.share(part for record in records.values() for part in _parts(record))
+            record_parts.share(
+                part
+                for record in records.values()
+                for part in (
+                    record,
+                    record.metadata,
+                    record.model_classification,
+                    record.config,
+                    *record.config.download,
+                )
+            )
     return records, findings
 
 
-def validate_record(category: Category, name: str, document: JsonValue) -> Judged:
+def validate_record(
+    category: Category, name: str, document: JsonValue
+) -> tuple[GenericModelRecord | None, list[Finding]]:
     """The same for one record: it, or None and the reasons, one for each field that is wrong."""
     if wrong := [_error("a number must be finite", name, path) for path in not_finite(document)]:
         return None, wrong
@@ -72,8 +81,13 @@ def validate_record(category: Category, name: str, document: JsonValue) -> Judge
     except PydanticSerializationError as error:
         return None, [_error(f"cannot be written as JSON: {error}", name)]
     except ValidationError as error:
-        kept = _newly_classified(record_type, document, error)
-        return kept, [] if kept else _findings(name, document, error)
+        if kept := _newly_classified(record_type, document, error):
+            return kept, []
+        # One finding a field; what the members of a union say is joined.
+        reasons: dict[str, list[str]] = {}
+        for detail in error.errors(include_url=False, include_context=False, include_input=False):
+            reasons.setdefault(_field(document, detail), []).append(detail["msg"].removeprefix("Value error, "))
+        return None, [_error(" or: ".join(dict.fromkeys(texts)), name, field) for field, texts in reasons.items()]
 
 
 def as_read(record: GenericModelRecord, document: JsonValue) -> JsonValue:
@@ -93,14 +107,6 @@ def _of_the_same_kinds(value: JsonValue, read: JsonValue) -> JsonValue:
     if isinstance(value, list) and isinstance(read, list) and len(value) == len(read):
         return [_of_the_same_kinds(each, other) for each, other in zip(value, read, strict=True)]
     return value if type(value) is type(read) or None in (value, read) else read
-
-
-def _findings(name: str, document: JsonValue, error: ValidationError) -> list[Finding]:
-    """What pydantic says about one record, one finding a field; what the members of a union say is joined."""
-    reasons: dict[str, list[str]] = {}
-    for detail in error.errors(include_url=False, include_context=False, include_input=False):
-        reasons.setdefault(_field(document, detail), []).append(detail["msg"].removeprefix("Value error, "))
-    return [_error(" or: ".join(dict.fromkeys(texts)), name, field) for field, texts in reasons.items()]
 
 
 def unknown_value_findings(records: Records) -> Iterator[Finding]:
@@ -125,7 +131,13 @@ def _read_all(category: Category, data: bytes) -> tuple[Records, list[Finding]]:
             return _adapter(get_record_type_for_category(category)).validate_json(data), []
         except ValidationError:
             pass  # one pass cannot tell the good from the bad
-    results = {name: validate_record(category, name, value) for name, value in _document(data).items()}
+    try:
+        document: JsonValue = from_json(data, cache_strings="keys")
+    except ValueError as error:
+        raise MalformedInput(f"not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise MalformedInput("the root must be an object of records by name")
+    results = {name: validate_record(category, name, value) for name, value in document.items()}
     records = {name: record for name, (record, _) in results.items() if record is not None}
     return records, [finding for _, findings in results.values() for finding in findings]
 
@@ -139,31 +151,19 @@ def _set_aside_escaping(records: Records, name: str) -> Iterator[Finding]:
             yield _error(str(error), name, f"config.download.{index}.file_name")
 
 
-def _parts(record: GenericModelRecord) -> tuple[record_parts.Sharing, ...]:
-    return (record, record.metadata, record.model_classification, record.config, *record.config.download)
-
-
-def _document(data: bytes) -> JsonObject:
-    try:
-        document: JsonValue = from_json(data, cache_strings="keys")
-    except ValueError as error:
-        raise MalformedInput(f"not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise MalformedInput("the root must be an object of records by name")
-    return document
-
-
 def _newly_classified(
     record_type: type[GenericModelRecord], document: JsonValue, error: ValidationError
 ) -> GenericModelRecord | None:
     """The record, if all that is wrong is a domain or purpose that a later version has added; kept as plain text."""
     wrong = error.errors()
-    if not all(e["type"] == "enum" and e["loc"][0] == _CLASSIFICATION and isinstance(e["input"], str) for e in wrong):
+    if not all(
+        e["type"] == "enum" and e["loc"][0] == "model_classification" and isinstance(e["input"], str) for e in wrong
+    ):
         return None
     new = {str(each["loc"][1]): each["input"] for each in wrong}
     fields = cast("dict[str, JsonObject]", document)  # else something else were wrong
-    readable = fields[_CLASSIFICATION] | {name: _OPEN[name][1] for name in new}
-    record = record_type.model_validate_json(to_json({**fields, _CLASSIFICATION: readable}))
+    readable = fields["model_classification"] | {name: _OPEN[name][1] for name in new}
+    record = record_type.model_validate_json(to_json({**fields, "model_classification": readable}))
     for name, word in new.items():
         setattr(record.model_classification, name, word)
         if word not in _OPEN[name][0]:

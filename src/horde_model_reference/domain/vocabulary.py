@@ -1,8 +1,7 @@
 """The words that records may use: baselines, styles, schedulers, control types, tags, backends.
 
-Every vocabulary is open. The members known at release are an enum, further ones are registered at run time, and a value
-that nobody knows is kept as written and reported once. What differs between vocabularies is a row of data: one class
-serves them all, and the `register_…` and `is_known_…` functions are its methods.
+Every vocabulary is open: the members known at release are an enum, further ones are registered at run time, and a value
+that nobody knows is kept as written and reported once.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ __all__ += ["register_image_scheduler", "register_model_domain", "register_model
 __all__ += ["register_tag", "register_text_backend"]
 
 _log = logger("vocabulary")
-_MOST_REPORTED = 10_000
-_LONGEST_REPORTED = 200
+_reported: dict[tuple[str, str], object] = {}  # `setdefault` lets one of several threads be first
+_MOST_REPORTED, _LONGEST_REPORTED = 10_000, 200
 
 KNOWN_IMAGE_GENERATION_BASELINE = StrEnum(
     "KNOWN_IMAGE_GENERATION_BASELINE",
@@ -72,8 +71,8 @@ class Vocabulary(KeysView[str]):
     def note_unknown(self, value: str, model: str) -> bool:
         """Log a value that is not in the vocabulary, once a process; whether this was the time.
 
-        It is the only log line of the domain: a validator has nobody to return the news to. After 10,000 different
-        values the reports stop, so that a hostile reference can fill neither memory nor the log.
+        The one log line of the domain: a validator has nobody to return the news to. After 10,000 different values the
+        reports stop, so that a hostile reference can fill neither memory nor the log.
         """
         short, report = repr(value[:_LONGEST_REPORTED]), object()
         if len(_reported) >= _MOST_REPORTED or _reported.setdefault((self.field, short), report) is not report:
@@ -81,9 +80,6 @@ class Vocabulary(KeysView[str]):
         text = "Unknown %s %s (first seen on model %s); the value is kept as written."
         _log.warning(text, self.field, short, repr(model[:_LONGEST_REPORTED])[1:-1])
         return True
-
-
-_reported: dict[tuple[str, str], object] = {}  # `setdefault` lets one of several threads be first
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """Writing the reference out: as v2 files, legacy files, one bundle that an import gives back exactly, or a mirror.
 
 An export takes the categories to write, by default those that have records, and the revision, by default the newest.
-The mirror is the JSON files under the data root that other programs read, kept equal to the store, never the truth. A
-file is replaced atomically and only where its content changed, so a reader in another process never sees a torn or
-half-new one. A mirror that fell behind (a crash, a full disk) is brought up to date by the next refresh.
+The mirror is the JSON files under the data root that other programs read: equal to the store, never the truth. A file
+is replaced atomically and only where its content changed; what fell behind (a crash, a full disk), the next refresh
+brings up to date.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from horde_model_reference.exchange.importing import BUNDLE_FORMAT, BUNDLE_VERSI
 from horde_model_reference.files import write_atomically
 from horde_model_reference.formats.json_codec import decode, decode_object, encode_pretty
 from horde_model_reference.formats.legacy import legacy_format
+from horde_model_reference.process import ForkLock
 
 if TYPE_CHECKING:
     from horde_model_reference.stores.sql import SqlStore
@@ -57,22 +59,18 @@ def legacy_entries(category: Category, entries: Entries) -> dict[str, JsonObject
     return legacy
 
 
-def _v2_file(category: Category, entries: Entries) -> tuple[str, bytes]:
-    name = get_all_registered_categories()[category].v2_filename(category)
-    return name, encode_pretty({name: decode(entry.document) for name, entry in entries.items()})
-
-
-def _legacy_file(category: Category, entries: Entries) -> tuple[str, bytes]:
-    name = get_all_registered_categories()[category].legacy_filename(category)
-    return name, legacy_format(category).write(legacy_entries(category, entries))
+def _file(category: Category, entries: Entries, legacy: bool = False) -> tuple[str, bytes]:
+    kind = get_all_registered_categories()[category]
+    if legacy:
+        return kind.legacy_filename(category), legacy_format(category).write(legacy_entries(category, entries))
+    return kind.v2_filename(category), encode_pretty({name: decode(entry.document) for name, entry in entries.items()})
 
 
 def _write(
     legacy: bool, store: SqlStore, folder: Path, categories: Iterable[Category] = (), at: int | None = None
 ) -> list[Path]:
-    kinds, file_of = get_all_registered_categories(), _legacy_file if legacy else _v2_file
-    found = entries_of(store, categories, at)
-    files = (file_of(each, entries) for each, entries in found if kinds[each].has_legacy_format or not legacy)
+    kinds, found = get_all_registered_categories(), entries_of(store, categories, at)
+    files = (_file(*each, legacy) for each in found if kinds[each[0]].has_legacy_format or not legacy)
     return [write_atomically(folder / name, data) for name, data in files]
 
 
@@ -82,16 +80,14 @@ write_v2, write_legacy = partial(_write, False), partial(_write, True)
 
 def bundle(store: SqlStore, categories: Iterable[Category] = (), at: int | None = None) -> bytes:
     """Everything in one JSON file: documents with their origins, by category, and the revision they are at."""
-    revision = store.head() if at is None else at
-    found = {each: dict(map(_row, entries.items())) for each, entries in entries_of(store, categories, revision)}
+    revision, found = store.head() if at is None else at, dict[Category, JsonObject]()
+    for category, entries in entries_of(store, categories, revision):
+        rows = found.setdefault(category, {})
+        for name, entry in entries.items():
+            origin = {} if entry.origin is None else {"origin": decode(entry.origin)}
+            rows[name] = {"document": decode(entry.document), **origin}
     facts = {"format": BUNDLE_FORMAT, "version": BUNDLE_VERSION, "revision": revision}
     return encode_pretty({**facts, "categories": found})
-
-
-def _row(named: tuple[str, Entry]) -> tuple[str, JsonObject]:
-    name, entry = named
-    origin = {} if entry.origin is None else {"origin": decode(entry.origin)}
-    return name, {"document": decode(entry.document), **origin}
 
 
 @dataclass
@@ -101,13 +97,43 @@ class Mirror:
     store: SqlStore
     root: Path
     _revision: int = -1
+    _lock: ForkLock = field(default_factory=ForkLock)
+    _follower: threading.Thread | None = None
+    _woken: bool = False
+
+    def wake(self) -> None:
+        """Keep up on a thread of its own, which lasts until the files are: a burst of commits costs one refresh, and
+        who commits waits for none. A process that ends in order ends after that."""
+        with self._lock:
+            self._woken = True
+            if self._follower is None or not self._follower.is_alive():  # a forked child has none
+                self._follower = threading.Thread(target=self._follow, name="horde-mirror")
+                self._follower.start()
+
+    def settle(self) -> None:
+        """Wait until the files show what this process committed."""
+        if (follower := self._follower) is not None:
+            follower.join()
+
+    def _follow(self) -> None:
+        while True:
+            with self._lock:
+                if not self._woken:
+                    self._follower = None
+                    return
+                self._woken = False
+            self.keep_up()
 
     def refresh(self) -> list[Path]:
         """Write what changed since the last refresh; gives back the files written. Raises `OSError`, `StoreError`."""
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / ".mirror.lock", timeout=_LOCK_SECONDS):
-            head = self.store.head()
-            written = [write_atomically(path, data) for path, data in self.behind(self._changed())]
+            head, changed = self.store.head(), set[Category](CANONICAL_CATEGORIES)
+            if self._revision >= 0:
+                events = self.store.events(since=self._revision)
+                touched = {event.category for event in events if event.kind is Kind.RECORD}
+                changed = touched & get_all_registered_categories().keys()
+            written = [write_atomically(path, data) for path, data in self.behind(changed)]
             self._revision = head
         if written:
             _log.info("revision %d: rewrote %d files under %s", head, len(written), self.root)
@@ -123,24 +149,13 @@ class Mirror:
     def behind(self, categories: Iterable[Category] = CANONICAL_CATEGORIES) -> Iterator[tuple[Path, bytes]]:
         """Each file that does not hold what it should, with what that is."""
         for category in categories:
-            for path, data in self._files(category):
+            entries, metadata = self.store.entries(category), self.store.metadata(category)
+            files = [_file(category, entries)]
+            if metadata is not None:
+                files.append((f"meta/v2/{category}_metadata.json", encode_pretty(metadata)))
+            if metadata is not None and get_all_registered_categories()[category].has_legacy_format:
+                name, data = _file(category, entries, legacy=True)
+                files.append((f"legacy/{name}", data))
+            for path, data in ((self.root / name, data) for name, data in files):
                 if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
                     yield path, data
-
-    def _changed(self) -> Iterable[Category]:
-        if self._revision < 0:
-            return CANONICAL_CATEGORIES
-        events = self.store.events(since=self._revision)
-        changed = {event.category for event in events if event.kind is Kind.RECORD}
-        return changed & get_all_registered_categories().keys()
-
-    def _files(self, category: Category) -> Iterator[tuple[Path, bytes]]:
-        entries = self.store.entries(category)
-        name, data = _v2_file(category, entries)
-        yield self.root / name, data
-        if (metadata := self.store.metadata(category)) is None:
-            return
-        yield self.root / "meta" / "v2" / f"{category}_metadata.json", encode_pretty(metadata)
-        if get_all_registered_categories()[category].has_legacy_format:
-            name, data = _legacy_file(category, entries)
-            yield self.root / "legacy" / name, data

@@ -1,9 +1,8 @@
 """Taking records in: what a folder or bundle holds is read and converted first, then put into the store at once.
 
-Recognised are a bundle file, a folder of v2 files, a folder of legacy files (flat, or `image/` and `text/` as in the
-two repositories), and a data root of the peer as it lies on disk: v2 files, their legacy originals under `legacy/`, and
-what it noted under `meta/` and `audit/`. Which format a file is in is read from its content, never guessed from its
-name. An import is one unit of work, which changes nothing when it is repeated.
+Recognised are a bundle, a folder of v2 or of legacy files (flat, or `image/` and `text/` as in the two repositories),
+and a data root of the peer: v2 files, their originals under `legacy/`, notes under `meta/` and `audit/`. The format of
+a file is read from its content. An import is one unit of work, which changes nothing when it is repeated.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from horde_model_reference.domain.categories import Category, get_all_registered_categories, get_category_descriptor
 from horde_model_reference.domain.events import Event, Kind, Operation
-from horde_model_reference.domain.findings import Finding, JsonObject, JsonValue, Severity
+from horde_model_reference.domain.findings import Finding, JsonObject, Severity
 from horde_model_reference.domain.names import require_model_name
 from horde_model_reference.domain.validation import as_read, unknown_value_findings, validate_records
 from horde_model_reference.errors import MalformedInput, UnsafeName, WriteConflict
@@ -32,9 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["BUNDLE_FORMAT", "BUNDLE_VERSION", "PEER_FILES", "FormatChoice", "ImportReport", "Incoming"]
 __all__ += ["IncomingRecord", "import_records", "read_folder", "read_path", "take_over"]
 
-BUNDLE_FORMAT = "horde_model_reference/bundle"
+BUNDLE_FORMAT, BUNDLE_VERSION = "horde_model_reference/bundle", 1
 """What a bundle says it is."""
-BUNDLE_VERSION = 1
 PEER_FILES = "peer_file"
 """The category of the side documents that keep what a taken-over data root noted beside its records."""
 
@@ -70,10 +68,14 @@ class Incoming:
         """How many records were read well enough to be taken in."""
         return sum(map(len, self.records.values()))
 
+    @property
+    def errors(self) -> list[Finding]:
+        """Why records or files were set aside."""
+        return [finding for finding in self.findings if finding.severity is Severity.ERROR]
+
     def set_aside(self, category: Category) -> set[str]:
         """The names of records in the category's file that could not be read; empty for one that nobody can name."""
-        file = str(self.files.get(category, ""))
-        return {f.record for f in self.findings if f.file == file and f.severity is Severity.ERROR}
+        return {finding.record for finding in self.errors if finding.file == str(self.files.get(category, ""))}
 
     @contextmanager
     def reading(self, path: Path) -> Iterator[None]:
@@ -94,7 +96,10 @@ class Incoming:
     def take_file(self, category: Category, path: Path, choice: FormatChoice, origins: JsonObject) -> None:
         """Take a file of either format: which one it is in shows in its entries, where `choice` does not say."""
         entries = self.entries(path)
-        if path.suffix == ".csv" or choice == "legacy" or (choice == "auto" and any(map(_is_legacy, entries.values()))):
+        configs = (entry.get("config") for entry in entries.values())
+        # Only a legacy entry lists `config.files`; a v2 document has nothing of that name.
+        is_legacy = choice == "auto" and any(isinstance(config, dict) and "files" in config for config in configs)
+        if path.suffix == ".csv" or choice == "legacy" or is_legacy:
             self.take_legacy(category, path, entries)
         else:
             self.take(category, path, dict(entries), origins)
@@ -129,17 +134,19 @@ class Incoming:
         self.findings += [finding.at(str(path)) for finding in findings]
         good = {name: record for name, record in records.items() if name not in bad}
         self.unknown += [finding.at(str(path)) for finding in unknown_value_findings(good)]
-        self.records.setdefault(category, []).extend(
-            IncomingRecord(name, encode(as_read(record, documents[name])).decode(), _text(origins.get(name)))
-            for name, record in good.items()
-        )
+        taken = self.records.setdefault(category, [])
+        for name, record in good.items():
+            document, origin = encode(as_read(record, documents[name])).decode(), origins.get(name)
+            taken.append(IncomingRecord(name, document, None if origin is None else encode(origin).decode()))
 
 
 def read_path(path: Path, *, choice: FormatChoice = "auto") -> Incoming:
-    """Read a bundle, one file of a category, or a folder. Raises `MalformedInput` where nothing of ours is in it."""
+    """Read a bundle, one file of a category, or a folder. Raises `MalformedInput` where nothing of ours is in it,
+    `FileNotFoundError` where there is nothing at all."""
+    path.stat()
     if path.is_dir():
         incoming = read_folder(path, choice=choice)
-    elif path.is_file():
+    else:
         incoming, kinds = Incoming(), get_all_registered_categories()
         names = {name: c for c, kind in kinds.items() for name in (kind.v2_filename(c), kind.legacy_filename(c))}
         with incoming.reading(path):
@@ -147,8 +154,6 @@ def read_path(path: Path, *, choice: FormatChoice = "auto") -> Incoming:
                 incoming.take_file(names[path.name], path, choice, {})
             else:
                 _take_bundle(incoming, path)
-    else:
-        raise MalformedInput("there is no such file or folder", where=str(path))
     if not incoming.files and not incoming.findings:
         expected = "a bundle, v2 files such as stable_diffusion.json, or legacy files such as models.csv"
         raise MalformedInput(f"holds nothing of the reference; expected {expected}", where=str(path))
@@ -171,13 +176,16 @@ def read_folder(root: Path, *, choice: FormatChoice = "auto") -> Incoming:
 
 def _read_category(incoming: Incoming, root: Path, category: Category, choice: FormatChoice) -> None:
     descriptor = get_category_descriptor(category)
-    current, legacy = root / descriptor.v2_filename(category), None
+    current, legacies = root / descriptor.v2_filename(category), list[Path]()
     if choice != "v2" and descriptor.has_legacy_format:
         folders = ("legacy", descriptor.github_source or ".", ".")
-        legacy = next(filter(_is_there, (root / each / descriptor.legacy_filename(category) for each in folders)), None)
+        legacies = [root / folder / descriptor.legacy_filename(category) for folder in folders]
+    # Also what cannot be read is there: that is for `Incoming.reading` to say.
+    there = [path for path in (*legacies, current) if path.exists() or path.is_symlink()]
+    legacy = next((path for path in legacies if path in there), None)
     if choice == "legacy_first":
         choice = "auto" if legacy in (None, current) else "legacy"
-    if choice != "legacy" and _is_there(current):
+    if choice != "legacy" and current in there:
         origins: dict[str, JsonObject] = {}
         if legacy is not None and legacy != current:
             with incoming.reading(legacy):
@@ -189,18 +197,7 @@ def _read_category(incoming: Incoming, root: Path, category: Category, choice: F
             incoming.take_legacy(category, legacy, spare)  # what its v2 file has damaged
     elif legacy is not None:
         with incoming.reading(legacy):
-            incoming.take_legacy(category, legacy, incoming.entries(legacy))
-
-
-def _is_there(path: Path) -> bool:
-    """Also what cannot be read: that is for `Incoming.reading` to say."""
-    return path.exists() or path.is_symlink()
-
-
-def _is_legacy(entry: JsonObject) -> bool:
-    """Only a legacy entry lists `config.files`; a v2 document has nothing of that name."""
-    config = entry.get("config")
-    return isinstance(config, dict) and "files" in config
+            incoming.take_file(category, legacy, "legacy", {})
 
 
 def _take_bundle(incoming: Incoming, path: Path) -> None:
@@ -216,10 +213,6 @@ def _take_bundle(incoming: Incoming, path: Path) -> None:
         found = {name: row if isinstance(row, dict) else {} for name, row in rows.items()}
         documents, origins = ({name: row.get(key) for name, row in found.items()} for key in ("document", "origin"))
         incoming.take(category, path, documents, origins)
-
-
-def _text(origin: JsonValue) -> str | None:
-    return None if origin is None else encode(origin).decode()
 
 
 @dataclass
@@ -296,7 +289,7 @@ def take_over(store: SqlStore, root: Path, *, prefer_legacy: bool = False) -> Im
     if store.head():
         return None
     incoming = read_folder(root, choice="legacy_first" if prefer_legacy else "auto")
-    for file in {finding.file for finding in incoming.findings if finding.severity is Severity.ERROR}:
+    for file in {finding.file for finding in incoming.errors}:
         with suppress(OSError):
             copyfile(file, f"{file}.set-aside")
     if incoming.total:

@@ -1,4 +1,4 @@
-"""JSON in and out, strictly: what the rest of the package means by reading and writing JSON.
+"""JSON in and out, strictly.
 
 Reading refuses what `json` lets through (NaN, Infinity, lone surrogates, a byte that is not UTF-8) and what would hurt
 the process (100,000 levels of nesting, integers of thousands of digits), always as `MalformedInput`.

@@ -1,8 +1,7 @@
 """How one record moves between a legacy format and v2: a table of fields, and a format that follows it both ways.
 
-Reading goes down the table and collects what is wrong. Writing back is a merge: what the document still has in common
-with the conversion of its original is left alone in the original, only what differs is written. So a record that nobody
-changed is its original, with every field that v2 does not know.
+Writing back is a merge: only what differs from the conversion of the original is written into it. So a record that
+nobody changed is its original, with every field that v2 does not know.
 """
 
 from __future__ import annotations
@@ -121,19 +120,9 @@ class Field:
         """The legacy fields."""
         return (self.v2,) if self.legacy is None else self.legacy
 
-    def value_in(self, origin: JsonObject) -> JsonValue:
+    def value_in(self, entry: JsonObject) -> JsonValue:
         """The legacy value."""
-        return next((origin[key] for key in self.names if origin.get(key) is not None), None)
-
-    def put(self, entry: JsonObject, before: JsonValue, after: JsonValue) -> None:
-        """Write `after` into the legacy entry, to each field that said the same as the one that counted."""
-        old = self.value_in(entry)
-        same = [key for key in self.names if key in entry and entry[key] == old]
-        for key in same or self.names[:1]:
-            if after is None and not self.writes_default:
-                entry.pop(key, None)
-            else:
-                entry[key] = self.merge(old, before, deepcopy(self.default) if after is None else after)
+        return next((entry[key] for key in self.names if entry.get(key) is not None), None)
 
 
 Layout: TypeAlias = tuple[Field, ...]
@@ -172,8 +161,13 @@ class LegacyFormat:
         for row in self.layout(category):
             values = ((before or {}).get(row.v2), document.get(row.v2))
             was, now = (None if row.essence(value) == row.default else value for value in values)
-            if row.essence(was) != row.essence(now) or (before is None and row.writes_default):
-                row.put(entry, was, now)
+            if row.essence(was) == row.essence(now) and not (before is None and row.writes_default):
+                continue
+            old = row.value_in(entry)  # each field that says the same as the one that counts is written
+            for name in [name for name in row.names if name in entry and entry[name] == old] or row.names[:1]:
+                entry[name] = row.merge(old, was, deepcopy(row.default) if now is None else now)
+                if now is None and not row.writes_default:
+                    del entry[name]
         return entry
 
 

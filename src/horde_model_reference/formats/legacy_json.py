@@ -1,8 +1,7 @@
 """The legacy JSON format of the image repository: one object of entries a category.
 
-Its files are edited by hand, so reading looks at each entry by itself: what JSON proper does not have (NaN, a number
-beyond all measure, half a surrogate pair) or does not mean (a key given twice) costs that entry alone. Only a file that
-is no JSON object at all is refused whole.
+Its files are edited by hand, so each entry is judged by itself: what JSON proper does not have (NaN, a number beyond
+all measure, half a surrogate pair) or does not mean (a key given twice) costs that entry alone.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import cast
@@ -26,29 +25,22 @@ from horde_model_reference.domain.vocabulary import CONTROLNET_STYLES, IMAGE_BAS
 from horde_model_reference.errors import MalformedInput, UnsafeName
 from horde_model_reference.formats import legacy_fields
 from horde_model_reference.formats.json_codec import kind_of
-from horde_model_reference.formats.legacy_fields import Field, Layout, LegacyFormat, Notes, Read
+from horde_model_reference.formats.legacy_fields import Field, Layout, LegacyFormat, Notes, Read, option_values
 
 __all__ = ["LEGACY_JSON"]
 
 _MAX_DEPTH = 64
 _MAX_DIGITS = 300
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BASELINES = {
-    "stable diffusion 1": "stable_diffusion_1",
-    "stable diffusion 2": "stable_diffusion_2_768",
-    "stable diffusion 2 512": "stable_diffusion_2_512",
-}
+_BASELINES = {"stable diffusion 1": "stable_diffusion_1", "stable diffusion 2": "stable_diffusion_2_768"}
+_BASELINES |= {"stable diffusion 2 512": "stable_diffusion_2_512"}
 _BASELINES_BACK = {canonical: legacy for legacy, canonical in _BASELINES.items()}
 _METADATA: JsonObject = {"schema_version": "2.1.0"}
 _UNKNOWN_HASH = "FIXME"
-"""What stands in `sha256sum` while nobody has computed it."""
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 _HASHES = "embedded_component_hashes"
 _SLOW_HOST = "civitai"
 _OPTIONAL = {"content_hash": "content_hash", "file_purpose": "file_type"}
-
-
-# -- the file
 
 
 def _read(data: bytes, where: str) -> tuple[dict[str, JsonObject], list[Finding]]:
@@ -66,11 +58,6 @@ def _read(data: bytes, where: str) -> tuple[dict[str, JsonObject], list[Finding]
     return entries, findings
 
 
-def _write(entries: Mapping[str, JsonObject]) -> bytes:
-    """The file as the image repository has it: indented by four, ASCII, a newline at the end."""
-    return json.dumps(dict(entries), indent=4).encode() + b"\n"
-
-
 @dataclass(frozen=True)
 class _Doubled:
     """Stands for a value whose key is given more than once."""
@@ -84,10 +71,8 @@ def _parsed(data: bytes, where: str) -> dict[str, object]:
         root = json.loads(
             text, object_pairs_hook=_object, parse_int=lambda n: int(n) if len(n) <= _MAX_DIGITS else math.inf
         )
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise MalformedInput(f"not valid JSON: {error}", where=where) from None
-    except RecursionError:
-        raise MalformedInput("not usable JSON: nested too deeply", where=where) from None
     if not isinstance(root, dict):
         raise MalformedInput(f"the root must be an object of entries by name, not {kind_of(root)}", where=where)
     return root
@@ -131,11 +116,9 @@ def _shown(key: str) -> str:
     return key.encode("utf-8", "backslashreplace").decode()
 
 
-# -- the files of a model
-#
-# Legacy keeps hashes with `config.files` and URLs with `config.download`, names both by file name, and lists files that
-# v2 does not know (yaml); v2 has one list, `config.download`. Writing back changes the rows that the change is about
-# and leaves all others in place.
+# -- the files of a model: legacy keeps hashes with `config.files` and URLs with `config.download`, names both by file
+# name, and lists files that v2 does not know (yaml); v2 has one list, `config.download`. Writing back changes the rows
+# that the change is about and leaves all others in place.
 
 
 @dataclass(frozen=True)
@@ -150,7 +133,6 @@ class _Part:
 
 _FILES = _Part("files", "path", {"sha256sum": "sha256sum", **_OPTIONAL}, {})
 _DOWNLOADS = _Part("download", "file_name", {"file_url": "file_url"}, {"file_name": "", "file_path": ""})
-_rows_of = legacy_fields.of_kind(list, "a list")
 
 
 def _read_config(value: JsonValue, place: str, notes: Notes) -> JsonValue:
@@ -164,11 +146,11 @@ def _read_config(value: JsonValue, place: str, notes: Notes) -> JsonValue:
             notes.warning(f"{place}.{key}", "is not known and not kept in v2")
     entries: dict[str, JsonObject] = {}
     for at, file in _rows(config, _FILES.key, place, notes):
-        path = _file_name(file.get(_FILES.name), f"{at}.path", notes)
-        if path in entries:
-            notes.warning(at, f"{path} is listed before; this one counts")
-        if path and "yaml" not in path.lower():
-            entries[path] = _read_file(path, file, at, notes)
+        if entry := _read_file(file, at, notes):
+            path = str(entry["file_name"])
+            if path in entries:
+                notes.warning(at, f"{path} is listed before; this one counts")
+            entries[path] = entry
     listed = {str(file.get(_FILES.name)) for file in _objects(config.get(_FILES.key))}
     for at, download in _rows(config, _DOWNLOADS.key, place, notes):
         _read_download(download, at, entries, listed, notes)
@@ -180,7 +162,8 @@ def _read_config(value: JsonValue, place: str, notes: Notes) -> JsonValue:
 
 
 def _rows(config: JsonObject, key: str, place: str, notes: Notes) -> Iterator[tuple[str, JsonObject]]:
-    for position, row in enumerate(_rows_of(config.get(key), f"{place}.{key}", notes) or []):
+    rows = legacy_fields.of_kind(list, "a list")(config.get(key), f"{place}.{key}", notes)
+    for position, row in enumerate(rows or []):
         at = f"{place}.{key}[{position}]"
         if isinstance(row, dict):
             yield at, row
@@ -188,76 +171,74 @@ def _rows(config: JsonObject, key: str, place: str, notes: Notes) -> Iterator[tu
             notes.wrong_kind(at, "an object", row)
 
 
-def _file_name(value: JsonValue, place: str, notes: Notes) -> str | None:
-    name = legacy_fields.as_text(value, place, notes)
-    if not name:
-        notes.warning(place, "is missing, so the file is left out")
+def _text(row: JsonObject, key: str, at: str, notes: Notes) -> str | None:
+    return legacy_fields.as_text(row.get(key), f"{at}.{key}", notes)
+
+
+def _read_file(file: JsonObject, at: str, notes: Notes) -> JsonObject | None:
+    """The v2 file, its URL not known yet; None for one that v2 does not list."""
+    path = _text(file, "path", at, notes)
+    if not path:
+        notes.warning(f"{at}.path", "is missing, so the file is left out")
         return None
     try:
-        return require_relative_file(name)
+        require_relative_file(path)
     except UnsafeName as error:
-        notes.error(place, str(error))
+        notes.error(f"{at}.path", str(error))
         return None
-
-
-def _read_file(path: str, file: JsonObject, at: str, notes: Notes) -> JsonObject:
-    sha256 = legacy_fields.as_text(file.get("sha256sum"), f"{at}.sha256sum", notes) or _UNKNOWN_HASH
+    if "yaml" in path.lower():
+        return None
+    sha256 = _text(file, "sha256sum", at, notes) or _UNKNOWN_HASH
     if sha256 == _UNKNOWN_HASH:
         notes.warning(f"{at}.sha256sum", "is not known")
     elif not _SHA256.match(sha256):
         notes.warning(f"{at}.sha256sum", f"is no SHA-256 in hexadecimal ({len(sha256)} characters)")
-    given = {
-        ours: legacy_fields.as_text(file.get(theirs), f"{at}.{theirs}", notes) for ours, theirs in _OPTIONAL.items()
-    }
-    optional: JsonObject = {ours: value for ours, value in given.items() if value is not None}
+    given = ((ours, _text(file, theirs, at, notes)) for ours, theirs in _OPTIONAL.items())
+    optional: JsonObject = {ours: value for ours, value in given if value is not None}
     return {"file_name": path, "file_url": "", "sha256sum": sha256, **optional, "known_slow_download": False}
 
 
 def _read_download(row: JsonObject, at: str, entries: dict[str, JsonObject], listed: set[str], notes: Notes) -> None:
-    name = legacy_fields.as_text(row.get("file_name"), f"{at}.file_name", notes)
-    url = legacy_fields.as_text(row.get("file_url"), f"{at}.file_url", notes) or ""
+    name, url = _text(row, "file_name", at, notes), _text(row, "file_url", at, notes) or ""
     if row.get("file_path"):
         notes.warning(f"{at}.file_path", "is set; nothing reads it")
     if name in entries:
-        slow = _SLOW_HOST in _host(url, f"{at}.file_url", notes).split(".")
-        entries[name] |= {"file_url": url, "known_slow_download": slow}
+        host = ""
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname or ""
+            if url and (parts.scheme not in ("http", "https") or not host):
+                notes.warning(f"{at}.file_url", "is no http or https address")
+        except ValueError as error:
+            notes.error(f"{at}.file_url", f"is no URL: {error}")
+        entries[name] |= {"file_url": url, "known_slow_download": _SLOW_HOST in host.split(".")}
     elif not name or name not in listed:
         notes.error(f"{at}.file_name", f"unknown download entry: config.files lists no file {name!r}")
-
-
-def _host(url: str, place: str, notes: Notes) -> str:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError as error:
-        notes.error(place, f"is no URL: {error}")
-        return ""
-    if url and (parts.scheme not in ("http", "https") or not host):
-        notes.warning(place, "is no http or https address")
-    return host
 
 
 def _merge_config(old: JsonValue, before: JsonValue, after: JsonValue) -> JsonValue:
     """The legacy `config` in which what differs between two v2 configs is written, and all else is as it was."""
     config, was, now = (value if isinstance(value, dict) else {} for value in (old, before, after))
     known, wanted = _by_name(was), _by_name(now)
-    merged = {
-        part.key: _merged_rows(part, _objects(config.get(part.key)), known, wanted) for part in (_FILES, _DOWNLOADS)
-    }
-    return _changed({**config, **merged}, was, now, {_HASHES: _HASHES})
+    vanished = {str(row.get("sha256sum")): name for name, row in known.items() if name not in wanted}
+    vanished.pop(_UNKNOWN_HASH, None)
+    # What each file was before: that of its name, else a vanished one with its hash, else none.
+    sources = {n: n if n in known else vanished.pop(str(row.get("sha256sum")), "") for n, row in wanted.items()}
+    for part in (_FILES, _DOWNLOADS):
+        rows = _merged_rows(part, _objects(config.get(part.key)), known, [(sources[n], wanted[n]) for n in wanted])
+        config = {**config, part.key: rows}
+    return _changed(config, was, now, {_HASHES: _HASHES})
 
 
 def _merged_rows(
-    part: _Part, rows: list[JsonObject], known: dict[str, JsonObject], wanted: dict[str, JsonObject]
+    part: _Part, rows: list[JsonObject], known: dict[str, JsonObject], wanted: list[tuple[str, JsonObject]]
 ) -> list[JsonValue]:
     """New rows take the places of those that they replace, the rest stand at the end; rows v2 does not know stay."""
-    sources = _sources(known, wanted)
     old = {str(row.get(part.name)): row for row in rows}
     new: list[tuple[str, JsonObject]] = []
-    for name, entry in wanted.items():
-        source = sources[name]
+    for source, entry in wanted:
         if source in old or part is _FILES or entry["file_url"]:
-            row = {**old.get(source, part.blank), part.name: name}
+            row = {**old.get(source, part.blank), part.name: entry["file_name"]}
             new.append((source, _changed(row, known.get(source, {}), entry, part.fields)))
     if part is _DOWNLOADS:  # v2 lists files; the order of the downloads is legacy's own
         order = list(old)
@@ -275,13 +256,6 @@ def _merged_rows(
     return [*laid_out, *waiting]
 
 
-def _sources(known: dict[str, JsonObject], wanted: dict[str, JsonObject]) -> dict[str, str]:
-    """Which file of before each file of after was: that of its name, else a vanished one with its hash, else none."""
-    vanished = {str(row.get("sha256sum")): name for name, row in known.items() if name not in wanted}
-    vanished.pop(_UNKNOWN_HASH, None)
-    return {n: n if n in known else vanished.pop(str(row.get("sha256sum")), "") for n, row in wanted.items()}
-
-
 def _objects(value: JsonValue) -> list[JsonObject]:
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
@@ -294,9 +268,6 @@ def _by_name(config: JsonObject) -> dict[str, JsonObject]:
 def _changed(row: JsonObject, was: JsonObject, now: JsonObject, fields: dict[str, str]) -> JsonObject:
     changes = {theirs: now.get(ours) for ours, theirs in fields.items() if was.get(ours) != now.get(ours)}
     return {key: value for key, value in {**row, **changes}.items() if value is not None or key not in changes}
-
-
-# -- the entries
 
 
 def _metadata(value: JsonValue, place: str, notes: Notes) -> JsonObject | None:
@@ -343,22 +314,19 @@ def _texts(value: JsonValue, place: str, notes: Notes) -> list[JsonValue]:
     return [*texts]
 
 
-def _requirements(value: JsonValue, place: str, notes: Notes) -> JsonValue:
-    return cast("JsonValue", normalize_scheduler_requirements(legacy_fields.option_values(value, place, notes)))
-
-
-_FIRST: Layout = (Field("name", legacy_fields.model_name), Field("description"), Field("version"))
-_METADATA_FIELD = Field("metadata", _metadata, default=_METADATA, essence=_lasting_metadata)
-_CONFIG = Field("config", _read_config, _merge_config, legacy_fields.NO_FILES, writes_default=True)
 _TYPE = Field("", _checkpoint, default="ckpt", writes_default=True, legacy=("type",))
-_LICENSING = Field("licensing", legacy_fields.as_object)
+_FIRST: Layout = (
+    Field("name", legacy_fields.model_name),
+    Field("description"),
+    Field("version"),
+    Field("metadata", _metadata, default=_METADATA, essence=_lasting_metadata),
+    Field("config", _read_config, _merge_config, legacy_fields.NO_FILES, writes_default=True),
+    Field("licensing", legacy_fields.as_object),
+    _TYPE,
+)
 _BASELINE = _word_of(IMAGE_BASELINES, "baseline", meaning=lambda text: _BASELINES.get(text, text), must=True)
 _IMAGE: Layout = (
     *_FIRST,
-    _METADATA_FIELD,
-    _CONFIG,
-    _TYPE,
-    _LICENSING,
     Field("size_on_disk_bytes", _whole_number),
     Field("inpainting", lambda *given: _bool(*given) or None, default=False, writes_default=True),
     Field("baseline", _BASELINE, lambda _old, _before, after: _BASELINES_BACK.get(str(after), after)),
@@ -370,13 +338,7 @@ _IMAGE: Layout = (
     Field("homepage"),
     Field("nsfw", lambda *given: _bool(*given) or False, default=False, writes_default=True),
     Field("style", _word_of(MODEL_STYLES, "style")),
-    Field("requirements", _requirements),
-)
-_COMMON: Layout = (
-    *_FIRST,
-    replace(_METADATA_FIELD, read=lambda *given: _metadata(*given) or dict(_METADATA)),
-    _CONFIG,
-    _LICENSING,
+    Field("requirements", lambda *given: cast("JsonValue", normalize_scheduler_requirements(option_values(*given)))),
 )
 _OWN: dict[Category, Layout] = {
     _C.controlnet: (Field("controlnet_style", _word_of(CONTROLNET_STYLES, "control type"), legacy=("type", "style")),),
@@ -388,9 +350,11 @@ _TYPES: dict[Category, str] = {_C.codeformer: "CodeFormers", _C.miscellaneous: "
 def _layout(category: Category) -> Layout:
     if category == _C.image_generation:
         return _IMAGE
-    known_as = _TYPES.get(category, str(category))
-    return (*_COMMON, replace(_TYPE, read=lambda *_: None, default=known_as), *_OWN.get(category, ()))
+    *first, metadata, config, licensing, kind = _FIRST
+    metadata = replace(metadata, read=lambda *given: _metadata(*given) or dict(_METADATA))
+    kind = replace(kind, read=lambda *_: None, default=_TYPES.get(category, str(category)))
+    return (*first, metadata, config, licensing, kind, *_OWN.get(category, ()))
 
 
-LEGACY_JSON = LegacyFormat(_read, _write, _layout)
-"""The format of every category but text; which fields an entry has is a table by category."""
+LEGACY_JSON = LegacyFormat(_read, lambda entries: json.dumps(dict(entries), indent=4).encode() + b"\n", _layout)
+"""The format of every category but text, written as the image repository has it: indented by four, and in ASCII."""

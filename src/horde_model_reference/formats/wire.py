@@ -1,13 +1,10 @@
-"""The form in which a v2 document is served: what is stored, plus the keys that every reader may rely on.
-
-The defaults are the same for every record of a category, so they are made once.
-"""
+"""The form in which a v2 document is served: what is stored, plus the keys that every reader may rely on."""
 
 from __future__ import annotations
 
 from horde_model_reference.domain.categories import Category, get_category_descriptor
 from horde_model_reference.domain.findings import JsonObject, JsonValue
-from horde_model_reference.domain.licensing import unknown_model_licensing
+from horde_model_reference.domain.record_parts import unknown_model_licensing
 
 __all__ = ["same_but_for_times", "wire_document", "without_promised"]
 

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
+from horde_model_reference.domain.names import RESERVED_SOURCE_IDS
 from horde_model_reference.domain.records import GenericModelRecord
-from horde_model_reference.domain.source_ids import RESERVED_SOURCE_IDS
 
 __all__ = ["ModelProvider"]
 

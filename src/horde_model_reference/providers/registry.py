@@ -7,10 +7,10 @@ from functools import partial
 from typing import TypeVar
 
 from horde_model_reference._log import logger
+from horde_model_reference.domain.names import HORDE_SOURCE_ID, SourceSelector, normalize_source_selector
 from horde_model_reference.domain.records import GenericModelRecord
-from horde_model_reference.domain.source_ids import HORDE_SOURCE_ID, SourceSelector, normalize_source_selector
 from horde_model_reference.errors import UnknownSource
-from horde_model_reference.forks import ForkLock
+from horde_model_reference.process import ForkLock
 from horde_model_reference.providers.base import ModelProvider
 
 __all__ = ["ModelProviderRegistry"]
@@ -110,11 +110,9 @@ class ModelProviderRegistry:
 
     def _note(self, source_id: str, category: str, fault: str) -> None:
         with self._lock:
-            before = self._failures.get((source_id, category), "")
+            before = self._failures.pop((source_id, category), "")
             if fault:
                 self._failures[source_id, category] = fault
-            else:
-                self._failures.pop((source_id, category), None)
         if fault and not before:
             _log.warning("Source %s failed for %s, its records are left out: %s", source_id, category, fault)
         elif before and not fault:

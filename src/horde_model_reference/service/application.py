@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
-from types import FrameType
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -20,16 +20,18 @@ from starlette.types import Receive, Scope, Send
 
 from horde_model_reference import __version__
 from horde_model_reference.errors import ReferenceUnavailable
-from horde_model_reference.exchange.exporting import Mirror
 from horde_model_reference.service.changes import Streams, changes_router, polled
 from horde_model_reference.service.errors import answer_errors
 from horde_model_reference.service.front import Front, access_log
 from horde_model_reference.service.meter import Meter
+from horde_model_reference.service.queue import pending_router, queue_router
 from horde_model_reference.service.routes import VERSIONS, metadata_router, reference_router, root_router
 from horde_model_reference.service.searching import search_router, searched
 from horde_model_reference.service.serving import Serving
-from horde_model_reference.settings import HordeModelReferenceSettings, get_settings
-from horde_model_reference.wiring import Mode, Parts, assemble
+from horde_model_reference.service.writes import legacy_writes_router, writes_router
+from horde_model_reference.settings import CanonicalFormat, HordeModelReferenceSettings, get_settings
+from horde_model_reference.transport import HttpNetwork
+from horde_model_reference.wiring import Mode, Parts, assemble, queue_of, users_of
 
 __all__ = ["Service", "create_app"]
 
@@ -48,12 +50,6 @@ class Service(FastAPI):
             return await front.ask(scope, receive, send, began)
         ready, operation = found
         return front.done(scope, operation, await ready.tell(scope, send), began)
-
-    def route_all(self) -> None:
-        """Have the framework make what it makes of its routes when it first looks at them: that takes a second."""
-        nowhere = {"type": "http", "method": "GET", "path": "/nowhere", "root_path": "", "headers": []}
-        for route in self.router.routes:
-            route.matches(nowhere)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What is not answered in front: a poll of the feed, a search, or anything else by the framework."""
@@ -76,33 +72,27 @@ def create_app(
     In a process of its own it makes what everybody asks for before the first request, and keeps Python's collector from
     going through all that again and again.
     """
+    chosen = settings or get_settings()
 
     @asynccontextmanager
-    async def serving(application: FastAPI) -> AsyncIterator[None]:
-        assert isinstance(application, Service)
-        chosen = settings or get_settings()
-        served = (
-            parts if parts is not None else await run_in_threadpool(assemble, mode or Mode.by_settings(chosen), chosen)
-        )
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as ends:
-            if parts is None:
+            if (served := parts) is None:
+                served = await run_in_threadpool(assemble, mode or Mode.by_settings(chosen), chosen)
                 ends.callback(served.close)
-            await run_in_threadpool(_prepare, served, chosen)
-            await run_in_threadpool(application.route_all)
-            _open(application, over := Serving.over(served, chosen), ends)
+            await run_in_threadpool(_prepare, application, served)
+            serving = Serving.over(served, chosen)
+            ends.callback(serving.close)
+            _open(application, serving, ends)
             if owns_process:
-                await over.warm()
+                await serving.warm()
                 gc.collect()
                 gc.freeze()
             yield
 
     application = Service(
-        title="AI Horde model reference",
-        version=__version__,
-        lifespan=serving,
-        servers=[{"url": "/api"}],
+        title="AI Horde model reference", version=__version__, lifespan=lifespan, servers=[{"url": "/api"}]
     )
-    chosen = settings or get_settings()
     if chosen.cors_allowed_origins:
         application.add_middleware(
             CORSMiddleware,
@@ -113,7 +103,10 @@ def create_app(
         )
     answer_errors(application)
     of_versions = [factory(version) for version in VERSIONS for factory in (metadata_router, reference_router)]
-    for router in (root_router(), changes_router(), search_router(), *of_versions):
+    moderated = [pending_router(), *(queue_router(version.name) for version in VERSIONS), writes_router()]
+    if chosen.canonical_format is CanonicalFormat.legacy:
+        moderated.append(legacy_writes_router())
+    for router in (root_router(), changes_router(), search_router(), *moderated, *of_versions):
         application.include_router(router)
 
     @application.get("/metrics", include_in_schema=False)
@@ -123,57 +116,53 @@ def create_app(
     return application
 
 
-def _prepare(parts: Parts, settings: HordeModelReferenceSettings) -> None:
+def _prepare(application: Service, parts: Parts) -> None:
     """What takes a while and must be there before the first request."""
     if parts.store is None:
         with suppress(ReferenceUnavailable):  # a relay that finds nobody goes on looking, and says so until then
             parts.reference.warm()
     else:
         parts.store.head()
-        if settings.mirror_enabled:
-            Mirror(parts.store, parts.root).keep_up()
+        if parts.mirror is not None:
+            parts.mirror.wake()
+    nowhere = {"type": "http", "method": "GET", "path": "/nowhere", "root_path": "", "headers": []}
+    for route in application.router.routes:
+        route.matches(nowhere)  # what the framework makes of a route when it first looks at it takes long
 
 
 def _open(application: Service, serving: Serving, ends: ExitStack) -> None:
-    bell, streams, state = serving.feed.bell, Streams(), application.state
-    state.serving, state.streams = serving, streams
-    ends.callback(serving.close)
+    bell, streams, settings, state = serving.feed.bell, Streams(), serving.settings, application.state
 
     def gauges() -> Mapping[str, float]:
-        told = {"replicas_connected": max(streams.open, len(bell)), "revision": serving.present.revision or 0}
+        told = {"replicas_connected": max(streams.open, len(bell)), "revision": serving.origin.revision or 0}
         return told | {"age_seconds": serving.age or 0}
 
-    state.meter = meter = Meter(gauges)
-    settings = serving.settings
+    state.serving, state.streams, state.meter = serving, streams, Meter(gauges)
+    store = serving.parts.store
+    state.queue = None if store is None else queue_of(store, settings)
+    state.users = users_of(settings, network := HttpNetwork())
+    ends.callback(network.close)
     if settings.service.access_log:
         access_log.setLevel(logging.INFO)
         access_log.addHandler(handler := logging.StreamHandler(sys.stdout))
         ends.callback(access_log.removeHandler, handler)
     application.front = Front(
         application.answer,
-        serving.present,
-        meter,
+        serving.origin,
+        state.meter,
         lambda: application.router.routes,
         has_cors=bool(settings.cors_allowed_origins),
         logs_access=settings.service.access_log,
     )
     ends.callback(setattr, application, "front", None)
+    # A server first waits for the requests that it has, some of them for a minute, and only then ends the lifespan.
     for number in (signal.SIGINT, signal.SIGTERM):
-        _before_the_end(number, bell.close, ends)
+        server = signal.getsignal(number)
+        if callable(server) and threading.current_thread() is threading.main_thread():
+            ends.callback(signal.signal, number, server)
+            signal.signal(number, partial(_first, bell.close, server))
 
 
-def _before_the_end(number: signal.Signals, tell: Callable[[], object], ends: ExitStack) -> None:
-    """Have `tell` called when that signal asks the process to end, before the server's own handler.
-
-    A server first waits for the requests that it has, and only then ends the lifespan; some wait for a minute.
-    """
-    handler = signal.getsignal(number)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        return
-
-    def tell_first(number: int, frame: FrameType | None) -> None:
-        tell()
-        handler(number, frame)
-
-    ends.callback(signal.signal, number, handler)
-    signal.signal(number, tell_first)
+def _first(tell: Callable[[], None], then: Callable[..., object], *signalled: object) -> None:
+    tell()
+    then(*signalled)

@@ -4,7 +4,7 @@
 import asyncio
 import re
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -13,31 +13,24 @@ from starlette.types import Receive, Scope, Send
 
 from horde_model_reference.domain.categories import find_category
 from horde_model_reference.errors import RevisionUnknown, StoreError
-from horde_model_reference.service.answers import SECURITY, Answer, Ready
-from horde_model_reference.service.bodies import IDENTITY, preferred_coding
-from horde_model_reference.service.errors import RESPONSES
+from horde_model_reference.service.answers import IDENTITY, SECURITY, Answer, Ready, preferred_coding
+from horde_model_reference.service.errors import documented
 from horde_model_reference.service.feed import Feed, Question
 from horde_model_reference.service.routes import Served
 from horde_model_reference.service.serving import Serving
 
 __all__ = ["Streams", "changes_router", "polled"]
 
-_MOST_CHANGES = 1000
+_MOST_CHANGES, _MOST_STREAMS = 1000, 10_000
 _LONGEST_WAIT = 55  # many proxies give up on a request after a minute
-_BEAT_SECONDS, _SLOWEST_SECONDS, _MOST_STREAMS = 15.0, 30.0, 10_000
 _POLLED = {f"{prefix}/model_references/v2/changes" for prefix in ("", "/api")}
 _OPERATION = "read_v2_changes"
 _POLL = re.compile(rb"since=(\d{1,18})(?:&at=([0-9a-f]{8}))?(?:&wait=(\d{1,3}(?:\.\d{1,6})?))?")
-_UNBUFFERED = (b"x-accel-buffering", b"no")  # for nginx, which would keep events back
 _EVENT_ID = re.compile(r"(\d{1,18})(?:-([0-9a-f]{8}))?\Z")
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    204: {"description": "Nothing happened after `since`"},
-    **{status: RESPONSES[status] for status in (404, 410, 422, 503)},
-}
 
 
 async def _followed(serving: Served) -> Serving:
-    if not serving.has_feed:
+    if not serving.is_primary and serving.origin.revision is None:
         raise HTTPException(404, "This relay serves what has no revisions, so it has no log of changes")
     return serving
 
@@ -48,7 +41,7 @@ At = Annotated[str | None, Query(description="The `X-Reference-Mark` that came w
 
 def changes_router() -> APIRouter:
     """What happened after a revision. Goes before the categories: its path looks like one of theirs."""
-    router = APIRouter(prefix="/model_references/v2", tags=["v2"], responses=_RESPONSES)
+    router = APIRouter(prefix="/model_references/v2", tags=["v2"], responses=documented(204, 404, 410, 422, 503))
     events: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
     @router.get("/changes", operation_id=_OPERATION, response_model=dict[str, Any])
@@ -79,33 +72,32 @@ def changes_router() -> APIRouter:
         The data of an event is what `/changes` answers; its id is the revision up to which it tells everything.
         """
         streams: Streams = request.app.state.streams
-        feed = serving.feed
-        only = None if category is None else find_category(category)
+        feed, only = serving.feed, None if category is None else find_category(category)
         known = _EVENT_ID.match(last_event_id or "")
         head = await feed.bell.look()
         start = int(known[1]) if known else head if since is None else since
-        if known and known[2]:
-            await _require_mark(feed, start, known[2])
+        await _require_mark(feed, start, known and known[2])
         if start != head:  # says so now where nobody can go on from there
             await feed.tell(Question(start, only, _MOST_CHANGES, IDENTITY), head)
-        return streams.stream(feed, start, only)
+        if streams.open >= _MOST_STREAMS:
+            raise HTTPException(503, "Too many streams are open; try again later, or ask /changes")
+        return _Stream(streams, feed, start, only)
 
     return router
 
 
 async def _whats_new(serving: Serving, asked: Question, at: str | None, wait: float) -> Response:
-    feed = serving.feed
-    if at is not None:
-        await _require_mark(feed, asked.since, at)
+    feed, age = serving.feed, serving.age
+    await _require_mark(feed, asked.since, at)
     head = await (feed.bell.other_than(asked.since, wait) if wait else feed.bell.look())
     if head == asked.since:
-        headers = {"X-Reference-Revision": str(head), "X-Reference-Mark": await feed.marked(head)}
-        return Response(status_code=204, headers=headers | ({} if serving.age is None else {"Age": str(serving.age)}))
-    return Ready(replace(await feed.tell(asked, head), age=serving.age))
+        headers = {"X-Reference-Mark": await feed.marked(head)} | ({} if age is None else {"Age": str(age)})
+        return Response(status_code=204, headers={"X-Reference-Revision": str(head)} | headers)
+    return Ready(replace(await feed.tell(asked, head), age=age))
 
 
-async def _require_mark(feed: Feed, since: int, mark: str) -> None:
-    if await feed.marked(since) != mark:  # the reader followed another history up to there
+async def _require_mark(feed: Feed, since: int, mark: str | None) -> None:
+    if mark and await feed.marked(since) != mark:  # the reader followed another history up to there
         raise RevisionUnknown(since, await feed.bell.look())
 
 
@@ -114,7 +106,7 @@ async def polled(serving: Serving, scope: Scope) -> Response | None:
 
     None for whatever is not such a question, or has no such answer: the routes say so.
     """
-    if scope["method"] != "GET" or scope["path"] not in _POLLED or not serving.has_feed:
+    if scope["method"] != "GET" or scope["path"] not in _POLLED:
         return None
     found = _POLL.fullmatch(scope["query_string"])
     if found is None or (wait := float(found[3] or 0)) > _LONGEST_WAIT:
@@ -122,29 +114,24 @@ async def polled(serving: Serving, scope: Scope) -> Response | None:
     scope["operation"] = _OPERATION
     accepted = b",".join(value for name, value in scope["headers"] if name == b"accept-encoding").decode("latin-1")
     asked = Question(int(found[1]), None, _MOST_CHANGES, preferred_coding(accepted))
-    with suppress(RevisionUnknown, StoreError):
-        return await _whats_new(serving, asked, found[2].decode() if found[2] else None, wait)
+    with suppress(HTTPException, RevisionUnknown, StoreError):
+        return await _whats_new(await _followed(serving), asked, found[2].decode() if found[2] else None, wait)
     return None
 
 
+@dataclass
 class Streams:
     """The streams of one app. Each remembers no more than how far it has told; what it tells is made once for all.
 
     A stream that has nothing to tell says so every `beat` seconds; its reader may take `slowest` for what it is told.
     """
 
-    def __init__(self, beat: float = _BEAT_SECONDS, slowest: float = _SLOWEST_SECONDS) -> None:
-        self.beat, self.slowest = beat, slowest
-        self.open = 0
-        self.event = lru_cache(maxsize=32)(_event)
-
-    def stream(self, feed: Feed, since: int, category: str | None) -> Response:
-        """A stream from there on."""
-        if self.open >= _MOST_STREAMS:
-            raise HTTPException(503, "Too many streams are open; try again later, or ask /changes")
-        return _Stream(self, feed, since, category)
+    beat: float = 15.0
+    slowest: float = 30.0
+    open: int = 0
 
 
+@lru_cache(maxsize=32)
 def _event(answer: Answer) -> bytes:
     label = f"{answer.revision}-{answer.mark}".encode()
     return b"id: %b\nevent: changes\ndata: %b\n\n" % (label, answer.body.data)
@@ -159,7 +146,8 @@ class _Stream(Response):
         self._told, self._category = since, category
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), _UNBUFFERED, *SECURITY]
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), *SECURITY]
+        headers.append((b"x-accel-buffering", b"no"))  # for nginx, which would keep events back
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         self._streams.open += 1
         talking, gone = asyncio.ensure_future(self._talk(send)), asyncio.ensure_future(_gone(receive))
@@ -188,7 +176,7 @@ class _Stream(Response):
                 await self._send(send, b"event: reset\ndata: {}\n\n")
                 return
             self._told = answer.revision or head
-            await self._send(send, self._streams.event(answer))
+            await self._send(send, _event(answer))
 
     async def _send(self, send: Send, data: bytes) -> None:
         async with asyncio.timeout(self._streams.slowest):

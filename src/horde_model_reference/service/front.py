@@ -12,8 +12,10 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
@@ -23,17 +25,14 @@ from horde_model_reference.errors import StoreError
 from horde_model_reference.service.answers import KEEP, SECURITY, Headers, Ready
 from horde_model_reference.service.errors import problem
 from horde_model_reference.service.meter import Meter
-from horde_model_reference.service.present import Present
+from horde_model_reference.service.renderings import Origin
 
 __all__ = ["Front", "Limits", "access_log"]
 
 access_log = logging.getLogger("horde_model_reference.access")
-_READS = ("GET", "HEAD")
-_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
-PREFIX = "/api/"
-_HELD = ("/changes", "/changes/stream")
-_LOGGED = 1_000
-_MOST_KEPT = 50_000
+_READS, _METHODS = ("GET", "HEAD"), ("DELETE", "GET", "PATCH", "POST", "PUT")
+_PREFIX, _HELD = "/api/", ("/changes", "/changes/stream")
+_LOGGED, _MOST_KEPT = 1_000, 50_000
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class Limits:
     def refuse(self, scope: Scope) -> Response | None:
         """What a request is answered that goes beyond them, before it costs anything."""
         headers = dict(scope["headers"])
-        path = scope.get("raw_path") or scope["path"].encode()
-        if len(path) + len(scope["query_string"]) > self.target:
+        if len(_path(scope)) + len(scope["query_string"]) > self.target:
             return problem(414, f"The address is longer than {self.target} bytes")
         if sum(len(name) + len(value) for name, value in scope["headers"]) > self.headers:
             return problem(431, f"The headers are longer than {self.headers} bytes")
@@ -86,7 +84,7 @@ class Front:
     """One ASGI application in front of `app`, in one event loop."""
 
     app: ASGIApp
-    present: Present
+    origin: Origin
     meter: Meter
     routes: Callable[[], Sequence[BaseRoute]]
     has_cors: bool
@@ -103,7 +101,7 @@ class Front:
         """The prepared answer and the name of its operation; None where somebody has to be asked."""
         if scope["method"] not in _READS or not (self._is_looked_up or self._glance()):
             return None
-        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        path: bytes = scope.get("raw_path") or _path(scope)
         return self.find_read(path, scope["query_string"], scope["headers"])
 
     def find_read(self, path: bytes, query: bytes, headers: Headers) -> tuple[Ready, str] | None:
@@ -117,90 +115,72 @@ class Front:
         seconds = time.perf_counter() - began
         self.meter.count(route, status, seconds)
         if self.logs_access:
-            who, query = scope.get("client") or ("",), scope["query_string"].decode("latin-1")
-            facts = {
-                "client": who[0],
-                "method": scope["method"],
-                "path": scope["path"][:_LOGGED],
-                "query": query[:_LOGGED],
-            }
-            access_log.info("%s", json.dumps(facts | {"status": status, "ms": round(seconds * 1000, 3)}))
-
-    # -- the present moment --
+            path, query = scope["path"][:_LOGGED], scope["query_string"].decode("latin-1")[:_LOGGED]
+            facts = {"client": (scope.get("client") or ("",))[0], "method": scope["method"], "path": path}
+            facts |= {"query": query, "status": status, "ms": round(seconds * 1000, 3)}
+            access_log.info("%s", json.dumps(facts))
 
     def look(self) -> bool:
         """Whether a glance shows the present moment; then the table is right now."""
         try:
-            moment = self.present.glance()
+            moment = self.origin.glance()
         except StoreError:
-            moment = None
-        if moment is None:
             return False
-        self._is_now(moment)
-        return True
+        if moment is not None and moment != self._moment:
+            self._is_now(moment)
+        return moment is not None
 
     def _glance(self) -> bool:
         """The same for the whole turn of the loop."""
         if self.look():
             self._is_looked_up = True
-            self._loop.call_soon(self._next_turn)
+            self._loop.call_soon(setattr, self, "_is_looked_up", False)
         return self._is_looked_up
 
     def _is_now(self, moment: object) -> None:
-        if moment != self._moment or moment is None:
-            self._moment = moment
-            self._table.clear()
-            self._searches.clear()
-
-    def _next_turn(self) -> None:
-        self._is_looked_up = False
-
-    # -- what is not in the table --
+        self._moment = moment
+        self._table.clear()
+        self._searches.clear()
 
     async def ask(self, scope: Scope, receive: Receive, send: Send, began: float) -> None:
         """Let the framework answer, within the limits, and keep the answer where it may be given again."""
         if not self._is_looked_up:  # it takes more than a glance
-            try:
-                self._is_now(await self.present.now())
-            except StoreError:
-                self._is_now(None)
-            self._is_looked_up = True  # for as long as nobody else has a turn
-            found = self.find(scope)
-            self._is_looked_up = False
-            if found is not None:
+            moment = None
+            with suppress(StoreError):
+                moment = await self.origin.now()
+            if moment is None or moment != self._moment:
+                self._is_now(moment)
+            facts = _path(scope), scope["query_string"], scope["headers"]
+            if scope["method"] in _READS and (found := self.find_read(*facts)):
                 return self.done(scope, found[1], await found[0].tell(scope, send), began)
         asked = {**scope, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
-        if f"{scope['path']}/".startswith(PREFIX):  # every route exists under it, too
-            asked["root_path"] = scope.get("root_path", "") + PREFIX[:-1]
-        told = _Told(send, scope["method"], self.present, partial(self._allowed, asked))
+        if f"{scope['path']}/".startswith(_PREFIX):  # every route is there with it, too
+            asked["root_path"] = scope.get("root_path", "") + _PREFIX[:-1]
+        told = _Told(send, scope["method"], self.origin, partial(self._allowed, asked))
         asked[KEEP] = partial(self._keep, self._moment, asked)
         is_held = scope["path"].endswith(_HELD) and scope["method"] == "GET"
         try:
             async with asyncio.timeout(None if is_held else self.limits.seconds):
-                await (self._refusal(asked) or self.app)(asked, receive, told)
+                await (self.limits.refuse(asked) or self._options(asked) or self.app)(asked, receive, told)
         except TimeoutError:
             if not told.status:
                 await problem(503, f"It took longer than {self.limits.seconds:g} seconds")(scope, receive, told)
         finally:
             self.done(scope, _operation(asked), told.status or 500, began)
 
-    def _refusal(self, scope: Scope) -> ASGIApp | None:
-        if refusal := self.limits.refuse(scope):
-            return refusal
-        if scope["method"] != "OPTIONS":
-            return None
-        if self.has_cors and _header(scope, b"origin") and _header(scope, b"access-control-request-method"):
+    def _options(self, scope: Scope) -> ASGIApp | None:
+        said = {name for name, _ in scope["headers"]}
+        if scope["method"] != "OPTIONS" or (self.has_cors and said >= {b"origin", b"access-control-request-method"}):
             return None
         return Response(status_code=204) if self._allowed(scope) else problem(404, "Not Found")
 
     def _keep(self, moment: object, asked: Scope, ready: Ready) -> None:
         if moment is not self._moment or moment is None:
             return
-        path, query = asked.get("raw_path") or asked["path"].encode(), asked["query_string"]
-        if query:  # there are as many as anybody thinks of
-            self._searches.add(path + b"?" + query, ready, _operation(asked))
+        if query := asked["query_string"]:  # there are as many as anybody thinks of
+            self._searches.add(_path(asked) + b"?" + query, ready, _operation(asked))
         else:
-            self._table.add(path, ready, _operation(asked))
+            self._table.add(_path(asked), ready, _operation(asked))
 
     def _allowed(self, scope: Scope) -> str:
         """The methods that the path has, as `Allow` lists them; empty where there is no such path."""
@@ -218,7 +198,7 @@ class _Told:
 
     send: Send
     method: str
-    present: Present
+    origin: Origin
     allowed: Callable[[], str]
     status: int = 0
 
@@ -240,15 +220,15 @@ class _Told:
         own = [each for each in SECURITY if not (is_page and each[0] == b"content-security-policy")]
         if self.status == 204:  # there is nothing that they could protect from, and replicas get it all day
             own = []
-        if (revision := self.present.revision) is not None:
+        if (revision := self.origin.revision) is not None:
             own.append((b"x-reference-revision", b"%d" % revision))
         if (self.status == 405 or self.method == "OPTIONS") and (allowed := self.allowed()):
             own.append((b"allow", allowed.encode()))
         return own
 
 
-def _header(scope: Scope, wanted: bytes) -> bytes | None:
-    return next((value for name, value in scope["headers"] if name == wanted), None)
+def _path(scope: Scope) -> bytes:
+    return scope.get("raw_path") or cast("str", scope["path"]).encode()
 
 
 def _operation(scope: Scope) -> str:

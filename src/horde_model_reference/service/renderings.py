@@ -1,4 +1,4 @@
-"""How each API version tells a category, kept up to date change by change.
+"""How each API version tells a category, kept up to date change by change, and what a service needs of its origin.
 
 A category is held in pieces, one for each record. After a change only the pieces of what changed are made anew, and the
 whole is put together from them.
@@ -6,33 +6,31 @@ whole is put together from them.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple, cast
 
 from pydantic_core import to_json
 
-from horde_model_reference.domain.categories import Category, get_category_descriptor
-from horde_model_reference.domain.events import Event, Operation
+from horde_model_reference.domain.categories import Category, find_category, get_category_descriptor
+from horde_model_reference.domain.events import Operation
 from horde_model_reference.domain.findings import JsonObject, JsonValue
-from horde_model_reference.domain.search import Found
-from horde_model_reference.domain.snapshots import Snapshot
+from horde_model_reference.domain.query import Found
 from horde_model_reference.domain.validation import Records, validate_records
-from horde_model_reference.errors import ModelNotFound, ReferenceUnavailable, RevisionUnknown, SourceUnavailable
-from horde_model_reference.formats.json_codec import decode, decode_object, encode
+from horde_model_reference.errors import ModelNotFound, ReferenceUnavailable, SourceUnavailable
+from horde_model_reference.formats.json_codec import encode
 from horde_model_reference.formats.legacy import v1_body
-from horde_model_reference.formats.wire import wire_document, without_promised
-from horde_model_reference.reference import Reference
-from horde_model_reference.service.bodies import Body
-from horde_model_reference.sources.local import StarterSource
-from horde_model_reference.stores.sql import SqlStore
+from horde_model_reference.service.answers import Body
 
-__all__ = ["Content", "Form", "OfReference", "OfStore", "Rendering", "Renderings", "changes_told"]
+__all__ = ["NO_MARK", "Content", "Form", "Origin", "Rendering", "legacy_content"]
+
+NO_MARK = "0" * 8
 
 
 class Form(StrEnum):
@@ -53,6 +51,8 @@ class Content:
     category: Category
     pieces: Mapping[str, bytes]
     updated: int | None = None
+    shown: dict[str, bytes] = field(default_factory=dict)
+    """Records as a search tells them, as far as any has."""
 
     @classmethod
     def of(cls, category: Category, documents: Mapping[str, JsonValue], updated: int | None = None) -> Content:
@@ -70,19 +70,13 @@ class Content:
         return validate_records(self.category, self.body.data)[0]
 
     @cached_property
-    def shown(self) -> dict[str, bytes]:
-        """Records as a search tells them, as far as any has."""
-        return {}
-
-    @cached_property
     def listed(self) -> list[Found]:
         """The same, as a search takes them."""
         return [(self.category, name, record) for name, record in self.records.items()]
 
     def document(self, name: str) -> bytes:
         """One record as JSON. Raises `ModelNotFound`."""
-        piece = self.pieces.get(name)
-        if piece is None:
+        if (piece := self.pieces.get(name)) is None:
             raise ModelNotFound(name, self.category)
         return piece[len(to_json(name)) + 1 :]
 
@@ -109,6 +103,21 @@ def _piece(name: str, document: JsonValue) -> bytes:
     return to_json(name) + b":" + encode(document)
 
 
+def legacy_content(
+    form: Form,
+    category: Category,
+    documents: Mapping[str, JsonObject],
+    origins: Mapping[str, JsonObject],
+    updated: int | None = None,
+) -> Content:
+    """What v1 tells of those documents. Raises `ReferenceUnavailable` where that is nothing."""
+    if get_category_descriptor(category).managed_elsewhere:
+        return Content(category, {})
+    if not (told := v1_body(category, documents, origins, include_group=form is Form.V1_GROUPS)):
+        raise ReferenceUnavailable(category, "it has no records in the legacy format")
+    return Content.of(category, told, updated)
+
+
 class Rendering(NamedTuple):
     """Content, and what is known of it: see `Answer`."""
 
@@ -118,154 +127,96 @@ class Rendering(NamedTuple):
     checked: float | None = None
 
 
-class Renderings(ABC):
-    """The renderings of one origin. `now` stands for a moment: what was made at one moment is right as long as it is
-    the present one. Safe to use from many threads."""
+class Origin(ABC):
+    """Where what is served comes from: the present moment, what there is now, what there was, and what happened.
+
+    What is no coroutine may take a while, and is safe to use from many threads. A moment is equal to another only if
+    nothing happened between them. Whoever asks is told of every change that was acknowledged before, by any process.
+    """
 
     def __init__(self) -> None:
         self._made: dict[tuple[Form, Category], tuple[object, Rendering]] = {}
         self._locks: defaultdict[tuple[Form, Category], threading.Lock] = defaultdict(threading.Lock)
 
-    def known(self, form: Form, category: Category, now: object) -> Rendering | None:
-        """What is there without any work."""
-        then, rendering = self._made.get((form, category), (None, None))
-        return rendering if then == now else None
+    @property
+    @abstractmethod
+    def revision(self) -> int | None:
+        """The newest revision that was seen."""
 
-    def make(self, form: Form, category: Category, now: object) -> Rendering:
-        """Bring it up to date; for a thread. Raises `ReferenceUnavailable`, also where v1 has nothing to tell."""
-        if form is not Form.V2 and not _has_v1(category):
+    @property
+    def history(self) -> int:
+        """Another number as soon as what was told of revisions no longer holds."""
+        return 0
+
+    @abstractmethod
+    def glance(self) -> object | None:
+        """The present moment where that takes microseconds, else None. Raises `StoreError`."""
+
+    @abstractmethod
+    async def now(self) -> object:
+        """The present moment. Raises `StoreError`."""
+
+    @abstractmethod
+    async def newest(self) -> int:
+        """The revision up to which can be told what happened. Raises `StoreError`."""
+
+    @abstractmethod
+    def mark(self, revision: int) -> str:
+        """What tells the history up to a revision from others of that length. Raises `RevisionUnknown`."""
+
+    @abstractmethod
+    def after(self, since: int, category: Category | None, most: int, head: int) -> tuple[list[JsonObject], bool]:
+        """About so many changes up to `head`, as they are told, and whether there are more.
+
+        Raises `RevisionUnknown` for a `since` from which nobody can go on: newer than `head`, or what followed is gone.
+        """
+
+    @abstractmethod
+    def past(self, form: Form, category: Category, at: int) -> Rendering:
+        """The category as it was at that revision. Raises `RevisionUnknown`."""
+
+    @abstractmethod
+    def render(self, form: Form, category: Category, before: Rendering | None) -> Rendering:
+        """The category as it is, given what was made of it before."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is held open; the last call."""
+
+    async def rendering(self, form: Form, category: str, at: int | None = None) -> Rendering:
+        """A category, now or at revision `at`.
+
+        Raises `UnknownCategory`, `RevisionUnknown`, and `ReferenceUnavailable`, also where v1 has nothing to tell.
+        """
+        descriptor = get_category_descriptor(category := find_category(category))
+        if form is not Form.V2 and not (descriptor.has_legacy_format or descriptor.managed_elsewhere):
             raise ReferenceUnavailable(category, "it has no legacy format")
+        if at is not None:
+            return await asyncio.to_thread(self.past, form, category, at)
+        now = await self.now()
+        then, rendering = self._made.get((form, category), (None, None))
+        if rendering is not None and then == now:
+            return rendering
+        return await asyncio.to_thread(self._make, form, category, now)
+
+    async def renderings(self, categories: Iterable[str]) -> list[Rendering]:
+        """Those of these that there are; a relay may lack some. Raises `SourceUnavailable` where it has nothing yet."""
+        found, refusals = [], list[SourceUnavailable]()
+        for category in categories:
+            try:
+                found.append(await self.rendering(Form.V2, category))
+            except ReferenceUnavailable:
+                continue
+            except SourceUnavailable as refusal:
+                refusals.append(refusal)
+        if refusals and not found:
+            raise refusals[0]
+        return found
+
+    def _make(self, form: Form, category: Category, now: object) -> Rendering:
         with self._locks[form, category]:
-            rendering = self.known(form, category, now)
-            if rendering is None:
-                _, before = self._made.get((form, category), (None, None))
-                rendering = self._render(form, category, before)
+            then, rendering = self._made.get((form, category), (None, None))
+            if rendering is None or then != now:
+                rendering = self.render(form, category, rendering)
                 self._made[form, category] = now, rendering
             return rendering
-
-    @abstractmethod
-    def _render(self, form: Form, category: Category, before: Rendering | None) -> Rendering: ...
-
-    @abstractmethod
-    def past(self, form: Form, category: Category, revision: int) -> Rendering:
-        """The category as it was. Raises `RevisionUnknown`."""
-
-
-class OfStore(Renderings):
-    """What a PRIMARY tells. `mark` tells the history up to a revision from others."""
-
-    def __init__(self, store: SqlStore, mark: Callable[[int], str]) -> None:
-        super().__init__()
-        self._store = store
-        self._mark = mark
-
-    def past(self, form: Form, category: Category, revision: int) -> Rendering:
-        content = self._content(form, category, revision)
-        return Rendering(content, revision, self._mark(revision))
-
-    def _render(self, form: Form, category: Category, before: Rendering | None) -> Rendering:
-        head, since = self._store.head(), before.revision if before is not None else None
-        if before is None or since is None or since > head:
-            head, content = self._whole(form, category, head)
-        elif not (events := list(self._store.events(since=since, category=category))):
-            content = before.content
-        elif form is Form.V2:
-            head = max(head, events[-1].revision)
-            content = before.content.after(changes_told(self._store, events), max(e.at for e in events) // 1000)
-        else:
-            head, content = self._whole(form, category, head)
-        return Rendering(content, head, self._mark(head))
-
-    def _whole(self, form: Form, category: Category, head: int) -> tuple[int, Content]:
-        while True:  # a change between two looks would show in one of them
-            content = self._content(form, category)
-            before, head = head, self._store.head()
-            if before == head:
-                return head, content
-
-    def _content(self, form: Form, category: Category, at: int | None = None) -> Content:
-        entries, changed = self._store.entries(category, at=at), self._store.changed_at(category, at)
-        updated = None if changed is None else changed // 1000
-        revisions = {entry.position for entry in entries.values()} | {entry.revision for entry in entries.values()}
-        times = {revision: at // 1000 for revision, at in self._store.times(revisions).items()}
-        if form is not Form.V2:
-            documents = {name: decode_object(entry.document) for name, entry in entries.items()}
-            origins = {name: decode_object(entry.origin) for name, entry in entries.items() if entry.origin is not None}
-            return _legacy(form, category, documents, origins, updated)
-        told = (
-            wire_document(category, decode(entry.document), (times[entry.position], times[entry.revision]))
-            for entry in entries.values()
-        )
-        return Content.of(category, dict(zip(entries, told, strict=True)), updated)
-
-
-class OfReference(Renderings):
-    """What a relay tells: what its reading object holds."""
-
-    def __init__(self, reference: Reference) -> None:
-        super().__init__()
-        self._reference = reference
-        self._bodies: dict[tuple[Form, Category], bytes] = {}
-
-    def past(self, form: Form, category: Category, revision: int) -> Rendering:
-        snapshot = self._reference.snapshot(category)
-        if revision != snapshot.revision:
-            raise RevisionUnknown(revision, snapshot.revision or 0)
-        return _rendering(_content_of(form, snapshot), snapshot)
-
-    def _render(self, form: Form, category: Category, before: Rendering | None) -> Rendering:
-        snapshot = self._reference.snapshot(category)
-        if snapshot.instead and snapshot.source == StarterSource.name:
-            raise SourceUnavailable("the source of this relay", f"has not been heard yet ({snapshot.instead})")
-        if before is not None and self._bodies.get((form, category)) is snapshot.body:
-            content = before.content
-        else:
-            content = _content_of(form, snapshot)
-            self._bodies[form, category] = snapshot.body
-        return _rendering(content, snapshot)
-
-
-def _rendering(content: Content, snapshot: Snapshot) -> Rendering:
-    return Rendering(content, snapshot.revision, snapshot.mark, snapshot.checked - snapshot.older)
-
-
-def _content_of(form: Form, snapshot: Snapshot) -> Content:
-    category, documents = snapshot.category, decode_object(snapshot.body)
-    if form is not Form.V2:
-        objects = ((name, document) for name, document in documents.items() if isinstance(document, dict))
-        plain = {name: without_promised(category, document) for name, document in objects}
-        return _legacy(form, category, plain, {}, None)
-    return Content.of(category, {name: wire_document(category, document) for name, document in documents.items()})
-
-
-def _legacy(
-    form: Form,
-    category: Category,
-    documents: Mapping[str, JsonObject],
-    origins: Mapping[str, JsonObject],
-    updated: int | None,
-) -> Content:
-    if get_category_descriptor(category).managed_elsewhere:
-        return Content(category, {})
-    if not (told := v1_body(category, documents, origins, include_group=form is Form.V1_GROUPS)):
-        raise ReferenceUnavailable(category, "it has no records in the legacy format")
-    return Content.of(category, told, updated)
-
-
-def _has_v1(category: Category) -> bool:
-    descriptor = get_category_descriptor(category)
-    return descriptor.has_legacy_format or descriptor.managed_elsewhere
-
-
-def changes_told(store: SqlStore, events: Iterable[Event]) -> Iterator[JsonObject]:
-    """Events as the feed tells them: the record afterwards is byte for byte what the category has."""
-    events = list(events)
-    times = store.times({event.position for event in events})
-    for event in events:
-        record: JsonValue = None
-        if event.document is not None:
-            document = decode(event.document, where=f"{event.category}/{event.name}")
-            created = times.get(event.position, event.at)
-            record = wire_document(event.category, document, (created // 1000, event.at // 1000))
-        facts: JsonObject = {"revision": event.revision, "at": event.at, "category": event.category}
-        yield facts | {"name": event.name, "operation": event.operation, "record": record}

@@ -13,7 +13,7 @@ from pathlib import Path
 from horde_model_reference.domain.categories import CANONICAL_CATEGORIES, get_all_registered_categories
 from horde_model_reference.errors import ReferenceUnavailable
 from horde_model_reference.files import write_atomically
-from horde_model_reference.service.bodies import CODINGS, IDENTITY, Body
+from horde_model_reference.service.answers import CODINGS, IDENTITY, Body
 from horde_model_reference.service.renderings import Form
 from horde_model_reference.service.routes import V1_NAMES, VERSIONS
 from horde_model_reference.service.serving import Serving
@@ -23,7 +23,6 @@ from horde_model_reference.wiring import Parts
 __all__ = ["write_static"]
 
 _SUFFIXES = {"zstd": ".zst", "br": ".br", "gzip": ".gz"}
-_INTERFACE = "model_references"
 
 
 def write_static(parts: Parts, settings: HordeModelReferenceSettings, folder: Path) -> list[Path]:
@@ -36,24 +35,21 @@ def write_static(parts: Parts, settings: HordeModelReferenceSettings, folder: Pa
 
 
 async def _bodies(parts: Parts, settings: HordeModelReferenceSettings) -> dict[str, Body | None]:
+    told: dict[str, Body | None] = {}
     with closing(Serving.over(parts, settings)) as serving:
-        return await _told(serving)
-
-
-async def _told(serving: Serving) -> dict[str, Body | None]:
-    told: dict[str, Body | None] = {"heartbeat": (await serving.heartbeat()).body}
-    for name in CANONICAL_CATEGORIES:
-        told[f"{_INTERFACE}/v2/{name}"] = (await serving.category(Form.V2, name)).body
-    for category in get_all_registered_categories():
-        spellings = [spelling for spelling, other in V1_NAMES.items() if other == category]
-        body = None  # v1 has nothing to tell of some
-        with suppress(ReferenceUnavailable):
-            body = (await serving.category(Form.V1, category)).body
-        told |= {f"{_INTERFACE}/v1/{each}": body for each in (category, f"{category}.json", *spellings)}
-    for version in VERSIONS:
-        listed = await serving.document(version.categories())
-        told[f"{_INTERFACE}/{version.name}/model_categories"] = listed.body
-    return told | {f"{_INTERFACE}/v2/manifest": (await serving.manifest()).body}
+        told["heartbeat"] = (await serving.heartbeat()).answer.body
+        for name in CANONICAL_CATEGORIES:
+            told[f"model_references/v2/{name}"] = (await serving.category(Form.V2, name)).answer.body
+        for category in get_all_registered_categories():
+            body = None  # v1 has nothing to tell of some
+            with suppress(ReferenceUnavailable):
+                body = (await serving.category(Form.V1, category)).answer.body
+            spellings = [spelling for spelling, other in V1_NAMES.items() if other == category]
+            told |= {f"model_references/v1/{each}": body for each in (category, f"{category}.json", *spellings)}
+        for version in VERSIONS:
+            listed = await serving.document([*version.categories()])
+            told[f"model_references/{version.name}/model_categories"] = listed.answer.body
+        return told | {"model_references/v2/manifest": (await serving.manifest()).answer.body}
 
 
 def _write(path: Path, body: Body | None) -> Iterator[Path]:

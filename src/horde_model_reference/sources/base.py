@@ -14,14 +14,9 @@ from horde_model_reference.flow import Call, Flow
 
 __all__ = ["CLOCK_SLACK", "Answer", "Ask", "Found", "Source", "Wanted", "one_by_one", "require_ours"]
 
-CLOCK_SLACK = 5.0
-"""Seconds that the clocks of processes may differ; what is noted later than that from now tells of a wrong clock."""
-
-Wanted: TypeAlias = Mapping[Category, Snapshot | None]
-"""The categories that are wanted, each with the snapshot that the reader has."""
-
-Answer: TypeAlias = Snapshot | SourceUnavailable
-"""A snapshot, or why there is none."""
+CLOCK_SLACK = 5.0  # seconds that clocks may differ; what is noted later than that from now tells of a wrong clock
+Wanted: TypeAlias = Mapping[Category, Snapshot | None]  # the categories, each with what the reader has of it
+Answer: TypeAlias = Snapshot | SourceUnavailable  # a snapshot, or why there is none
 Found: TypeAlias = dict[Category, Answer]
 
 

@@ -1,8 +1,7 @@
 """A folder of v2 files, one a category: the mirror that PRIMARY keeps, or what a replica remembers.
 
-A replica writes a note beside the files: of each, the source, revision and tag it came with, when it was last known to
-be current, and the hash of the file. A file that is not what its note says (another program wrote it, a crash came
-between the two) is read all the same, only as a file that nobody knows more about.
+A replica writes a note beside the files: of each, where it is from, when it was last known to be current, and its hash.
+A file that is not what its note says is read all the same, only as one that nobody knows more about.
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,8 +21,8 @@ from horde_model_reference.domain.snapshots import Snapshot
 from horde_model_reference.errors import MalformedInput, SourceUnavailable
 from horde_model_reference.files import read_bounded, write_atomically
 from horde_model_reference.flow import Call, Flow
-from horde_model_reference.forks import no_fork
 from horde_model_reference.formats.json_codec import decode, decode_object, encode, encode_pretty
+from horde_model_reference.process import no_fork
 from horde_model_reference.sources.base import Ask, Found, one_by_one, require_ours
 
 __all__ = ["FolderSource"]
@@ -45,12 +45,6 @@ class _Note:
     def is_of(self, snapshot: Snapshot) -> bool:
         """Whether the file holds this very body: a tag of the same source says so."""
         return self.source == snapshot.source and self.tag is not None and self.tag == snapshot.tag
-
-    def is_better_than(self, snapshot: Snapshot) -> bool:
-        """Whether the file must stay: it is later, or the snapshot only stands in for what it holds."""
-        if self.source != snapshot.source:
-            return bool(snapshot.instead)
-        return (self.revision or 0) > (snapshot.revision or 0)
 
 
 @dataclass(frozen=True)
@@ -93,10 +87,9 @@ class FolderSource:
             body = known.body if known is not None and known.body == body else body
         except FileNotFoundError:
             raise SourceUnavailable(self.name, f"has no {path.name}", absent=True) from None
-        except OSError as error:
-            raise SourceUnavailable(self.name, f"{path.name}: {error.strerror or error}") from error
-        except MalformedInput as error:
-            raise SourceUnavailable(self.name, f"{path.name}: {error.reason}") from error
+        except (OSError, MalformedInput) as error:
+            reason = error.reason if isinstance(error, MalformedInput) else error.strerror or error
+            raise SourceUnavailable(self.name, f"{path.name}: {reason}") from error
         found = Snapshot(category, body, source=self.name, tag=tag, checked=facts.st_mtime, instead=fault)
         noted = note is not None and note.sha256 == hashlib.sha256(data).hexdigest()
         return _labelled(found, note) if noted and note is not None else found
@@ -108,7 +101,11 @@ class FolderSource:
         before = dict(notes)
         for category, snapshot in found.items():
             note = notes.get(category)
-            if isinstance(snapshot, Snapshot) and not (note is not None and note.is_better_than(snapshot)):
+            if isinstance(snapshot, SourceUnavailable):
+                continue
+            if note is not None and note.source != snapshot.source and snapshot.instead:
+                continue  # it only stands in for what the file holds
+            if note is None or note.source != snapshot.source or (note.revision or 0) <= (snapshot.revision or 0):
                 notes[category] = self._kept(snapshot, note)
         if notes == before:
             return False
@@ -116,17 +113,17 @@ class FolderSource:
         return True
 
     def _kept(self, snapshot: Snapshot, note: _Note | None) -> _Note:
-        path = self.path_of(snapshot.category)
-        there = _digest(path)
+        path, there = self.path_of(snapshot.category), ""
+        with suppress(OSError, MalformedInput):
+            there = hashlib.sha256(read_bounded(path)).hexdigest()
         if note is None or there != note.sha256 or not note.is_of(snapshot):
             data = encode_pretty(decode(snapshot.body))
             digest = hashlib.sha256(data).hexdigest()
             if digest != there:
                 write_atomically(path, data)
             there = digest
-        checked = snapshot.checked or time.time()
-        named = (snapshot.source, snapshot.revision, snapshot.tag)
-        return _Note(*named, checked, there, snapshot.mark, snapshot.older)
+        s, checked = snapshot, snapshot.checked or time.time()
+        return _Note(s.source, s.revision, s.tag, checked, there, s.mark, s.older)
 
     def _notes(self) -> dict[str, _Note]:
         try:
@@ -137,16 +134,7 @@ class FolderSource:
             return {}  # none yet, or damaged: the files are read all the same
 
 
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(read_bounded(path)).hexdigest()
-    except (OSError, MalformedInput):
-        return ""
-
-
-@lru_cache(maxsize=1)
-def _reader() -> TypeAdapter[dict[str, _Note]]:
-    return TypeAdapter(dict[str, _Note])
+_reader = cache(lambda: TypeAdapter(dict[str, _Note]))
 
 
 def _labelled(snapshot: Snapshot, note: _Note) -> Snapshot:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -24,14 +25,13 @@ __all__ = ["GitHubSource", "PrimarySource"]
 _log = logger("sources")
 _OK, _NO_CONTENT, _NOT_MODIFIED = 200, 204, 304
 _GONE = 410
-_ABSENT = (404, _GONE, 422)
-"""What a PRIMARY says of a category it does not have, an older one also of a route it does not have."""
+_ABSENT = (404, _GONE, 422)  # what a PRIMARY says of a category, an older one also of a route, that it does not have
 _RECORD_AFTER: dict[str, type] = {"create": dict, "update": dict, "delete": type(None)}
-_BUSY = (429, 503)
-"""What holds for everything that could be asked of it now."""
-_NO_ROUTE = "Not Found"
+_BUSY = (429, 503)  # what holds for everything that could be asked of it now
+_NO_ROUTE = re.compile(rb'"detail": ?"Not Found"')
+_AGE, _REVISION = "age", "x-reference-revision"  # the first: seconds since a relay, or a cache, last knew this is so
 _PAGE = "with a page of HTML: a sign-in page, a proxy's error, or a wrong address"
-_REVISION = re.compile(r"[0-9]{1,15}\Z")
+_NUMBER = re.compile(r"[0-9]{1,15}\Z")
 _MARK = re.compile(r"[0-9a-f]{8}\Z")
 _LAST, _LONGEST_TAG, _BYTES_A_VALUE = 10**15, 256, 16
 _HOLDS_LOST, _WITHOUT_SECONDS = 3, 600.0
@@ -39,10 +39,9 @@ _HOLDS_LOST, _WITHOUT_SECONDS = 3, 600.0
 
 @dataclass
 class PrimarySource:
-    """PRIMARY, or any service that speaks its read interface. `name` is its address, up to `/model_references`. What
-    the reader has with a revision costs one request for all categories together: the changes since then. A PRIMARY that
-    has no feed, or cannot tell, is asked for each category on a condition; one that cannot hold a question for long is
-    not made to."""
+    """PRIMARY, or any service that speaks its read interface, at `name`. What the reader has with a revision costs one
+    request for all categories: the changes since then. One that has no feed, or cannot tell, is asked for each category
+    on a condition; one that cannot hold a question for long is not made to."""
 
     name: str
     deadline: float
@@ -66,8 +65,6 @@ class PrimarySource:
             return ask.without(found).refused(_said_by(self.name, refusal)) | found
         return found
 
-    # -- one category, whole --
-
     def _whole(self, category: Category, known: Snapshot | None) -> Flow[Answer]:
         try:
             require_ours(self.name, category)
@@ -79,12 +76,14 @@ class PrimarySource:
         self._has_answered |= mine is not None or response.status == _OK
         if response.status in _ABSENT:
             # The first answer it gives being this, the address is wrong rather than the category missing.
-            known_route = self._has_answered or _is_of_a_route(response)
+            about_it = b'"detail"' in response.body and not _NO_ROUTE.search(response.body)
+            known_route = self._has_answered or about_it
             doubt = "" if known_route else "; is PRIMARY_API_URL right?"
             return SourceUnavailable(self.name, f"answered {response.status} for {url}{doubt}", absent=known_route)
+        mark, revision = _mark(response), _number(response, _REVISION)
+        older = float(_number(response, _AGE) or 0)
         if response.status == _NOT_MODIFIED and mine is not None:
-            same = mine.still_current(_later(mine.revision, _revision(response)), _mark(response))
-            return replace(same, older=_age(response))
+            return replace(mine.still_current(_later(mine.revision, revision), mark), older=older)
         if response.status not in (_OK, *_BUSY):
             return SourceUnavailable(self.name, f"answered {response.status}")
         _require(self.name, response, _OK)
@@ -94,11 +93,7 @@ class PrimarySource:
             is_page = response.body.lstrip().startswith(b"<")
             what = _PAGE if is_page else f"something else than records: {error}"
             return SourceUnavailable(self.name, f"answered {what}")
-        mark = _mark(response)
-        revision, older = _revision(response), _age(response)
         return Snapshot(category, body, revision, source=self.name, tag=_tag(response), mark=mark, older=older)
-
-    # -- all categories, by what changed --
 
     def _changed(self, ask: Ask) -> Flow[Found | None]:
         """What the feed says about the categories that can be followed; nothing where it cannot tell, and None where
@@ -128,7 +123,7 @@ class PrimarySource:
         self._holds_lost = 0 if ask.wait else self._holds_lost
         self._has_answered = True
         found: Found = yield Call(partial(_applied, mine, since, response, self.max_bytes))
-        older = _age(response)
+        older = float(_number(response, _AGE) or 0)
         return {c: replace(answer, older=older) for c, answer in found.items() if isinstance(answer, Snapshot)}
 
     def _url(self, path: str) -> str:
@@ -137,8 +132,9 @@ class PrimarySource:
 
 def _applied(known: Mapping[Category, Snapshot], since: int, response: Response, max_bytes: int) -> Found:
     """The snapshots after the changes; nothing where the answer is no feed of ours, or too long to be worth it."""
+    mark = _mark(response)
     if response.status == _NO_CONTENT:
-        now, mark = _revision(response), _mark(response)
+        now = _number(response, _REVISION)
         return {category: each.still_current(_later(each.revision, now), mark) for category, each in known.items()}
     try:
         answer = _decoded(response, max_bytes)
@@ -147,7 +143,6 @@ def _applied(known: Mapping[Category, Snapshot], since: int, response: Response,
             return {}
         if not since <= revision <= _LAST:
             return {}
-        mark = _mark(response)
         return {category: _patched(snapshot, changes, revision, mark) for category, snapshot in known.items()}
     except MalformedInput:
         return {}
@@ -233,22 +228,11 @@ def _converted(category: Category, data: bytes, where: str) -> bytes:
     return encode(documents)
 
 
-# -- HTTP --
-
-
 def _decoded(response: Response, max_bytes: int, *, where: str = "") -> JsonObject:
     """The body as JSON, of no more values than a body of that size has in earnest: each costs fifty times its bytes."""
     if sum(map(response.body.count, (b",", b"[", b"{"))) > max_bytes // _BYTES_A_VALUE:
         raise MalformedInput("more values than a reference has", where=where)
     return decode_object(response.body, where=where)
-
-
-def _is_of_a_route(response: Response) -> bool:
-    """Whether a "not found" is about what was asked for; of a route that is not there it is said in one way."""
-    try:
-        return decode_object(response.body).get("detail", _NO_ROUTE) != _NO_ROUTE
-    except MalformedInput:
-        return False
 
 
 def _request(url: str, known: Snapshot | None, deadline: float, max_bytes: int) -> Request:
@@ -261,22 +245,16 @@ def _request(url: str, known: Snapshot | None, deadline: float, max_bytes: int) 
 def _require(source: str, response: Response, *statuses: int) -> None:
     """Refuse another status, with the pause that the answer asks for."""
     if response.status not in statuses:
-        pause = _seconds(response.headers.get("retry-after", ""))
+        pause: float | None = _number(response, "retry-after")
+        with suppress(ValueError, OverflowError):
+            date = parsedate_to_datetime(response.headers.get("retry-after", ""))
+            pause = max(0.0, date.timestamp() - time.time())
         raise SourceUnavailable(source, f"answered {response.status}", retry_after=pause)
 
 
 def _said_by(source: str, refusal: SourceUnavailable) -> SourceUnavailable:
     """The refusal of one request as that of the source: the same for all that it was asked for."""
     return SourceUnavailable(source, refusal.reason, retry_after=refusal.retry_after)
-
-
-def _seconds(retry_after: str) -> float | None:
-    if _REVISION.match(retry_after):
-        return float(retry_after)
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
 
 
 def _tag(response: Response) -> str | None:
@@ -294,12 +272,6 @@ def _mark(response: Response) -> str | None:
     return value if _MARK.match(value) else None
 
 
-def _age(response: Response) -> float:
-    """How many seconds before it answered a relay, or a cache, last knew that this is so."""
-    value = response.headers.get("age", "")
-    return float(value) if _REVISION.match(value) else 0.0
-
-
-def _revision(response: Response) -> int | None:
-    value = response.headers.get("x-reference-revision", "")
-    return int(value) if _REVISION.match(value) else None
+def _number(response: Response, name: str) -> int | None:
+    value = response.headers.get(name, "")
+    return int(value) if _NUMBER.match(value) else None

@@ -49,9 +49,9 @@ class FirstThatAnswers:
         found: Found = {}
         empty: Found = {}
         refusals: dict[Category, list[SourceUnavailable]] = {category: [] for category in ask.wanted}
-        rest = ask
         for source in self.sources:
-            for category, answer in (yield from source.read(rest)).items():
+            rest = ask.without(found)
+            for category, answer in (yield from source.read(rest)).items() if rest.wanted else ():
                 if isinstance(answer, SourceUnavailable):
                     refusals[category].append(answer)
                     known = ask.wanted[category]
@@ -61,10 +61,8 @@ class FirstThatAnswers:
                     empty.setdefault(category, answer)
                 else:
                     found[category] = instead_of(answer, refusals[category])
-            rest = ask.without(found)
-            if not rest.wanted:
-                break
-        return {c: SourceUnavailable.after(refusals[c]) for c in rest.wanted if c not in empty} | empty | found
+        nothing = {c: SourceUnavailable.after(refused) for c, refused in refusals.items() if c not in empty | found}
+        return nothing | empty | found
 
 
 @dataclass(frozen=True)
@@ -142,8 +140,7 @@ class Breaker:
 
     source: Source
     clock: Callable[[], float] = time.monotonic
-    answers: int = field(default=0, init=False)
-    """How many snapshots it has given."""
+    answers: int = field(default=0, init=False)  # how many snapshots it has given
     _failures: int = field(default=0, init=False)
     _until: float = field(default=0.0, init=False)
     _reason: str = field(default="", init=False)
@@ -160,17 +157,13 @@ class Breaker:
         given = sum(isinstance(answer, Snapshot) for answer in found.values())
         faults = [a for a in found.values() if isinstance(a, SourceUnavailable) and not a.absent]
         self.answers += given
-        if given:
-            self._failures = 0
-        elif faults:
-            self._rest(faults)
-        return found
-
-    def _rest(self, faults: list[SourceUnavailable]) -> None:
+        if given or not faults:
+            self._failures = 0 if given else self._failures
+            return found
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures, 10)) * random.uniform(0.8, 1.2)
+        pause = max(pause, min(max(fault.retry_after or 0.0 for fault in faults), _LONGEST_OBEYED))
         self._failures += 1
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10)) * random.uniform(0.8, 1.2)
-        asked = max((fault.retry_after or 0.0 for fault in faults), default=0.0)
-        pause = max(pause, min(asked, _LONGEST_OBEYED))
         self._until, self._reason = self.clock() + pause, faults[0].reason
         for fault in faults:
             fault.retry_after = pause
+        return found

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Table, Text, cast, inspect, select
 
-__all__ = ["EVENTS", "META", "MIGRATIONS", "RECORDS", "SCHEMA_VERSION", "migrate", "stored_version"]
+__all__ = ["CHANGES", "EVENTS", "META", "MIGRATIONS", "QUEUE_EVENTS", "RECORDS", "SCHEMA_VERSION", "migrate"]
+__all__ += ["stored_version"]
 
 _METADATA = MetaData()
 _ROWID = BigInteger().with_variant(Integer(), "sqlite")  # SQLite keeps a table in the order of an INTEGER key
@@ -39,12 +40,38 @@ EVENTS = Table(
 # record needs no index: each event names the one before it.
 Index("events_in_category", *(EVENTS.c[name] for name in ("kind", "category", "revision", "operation", "at", "name")))
 
+CHANGES = Table(
+    "changes",
+    _METADATA,
+    Column("change_id", _ROWID, primary_key=True, autoincrement=False),
+    *(Column(name, Text, nullable=False) for name in ("status", "category", "model_name", "requested_by", "document")),
+    Column("batch_id", BigInteger),
+    Column("applied_job_id", Text),
+)
+for _name in ("status", "requested_by", "batch_id", "applied_job_id"):
+    Index(f"changes_by_{_name}", CHANGES.c[_name], CHANGES.c.change_id)
+
+QUEUE_EVENTS = Table(
+    "queue_events",
+    _METADATA,
+    Column("event_id", _ROWID, primary_key=True, autoincrement=False),
+    *(Column(name, BigInteger, nullable=False) for name in ("at", "change_id")),
+    Column("batch_id", BigInteger),
+    *(Column(name, Text, nullable=False) for name in ("actor", "action", "payload", "hash")),
+)
+Index("queue_events_by_change", QUEUE_EVENTS.c.change_id, QUEUE_EVENTS.c.event_id)
+Index("queue_events_by_batch", QUEUE_EVENTS.c.batch_id)
+
 
 def _first_tables(connection: Connection) -> None:
     _METADATA.create_all(connection, tables=[META, RECORDS, EVENTS])
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first_tables,)
+def _queue(connection: Connection) -> None:
+    _METADATA.create_all(connection, tables=[CHANGES, QUEUE_EVENTS])
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first_tables, _queue)
 """Entry N brings a database from version N to N + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -22,8 +22,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, bi
 
 from horde_model_reference.domain.categories import Category
 from horde_model_reference.domain.events import GENESIS, Entry, Event, Kind, Operation, Replay, chain_faults
-from horde_model_reference.domain.metadata import CategoryHistory, CategoryMetadata
-from horde_model_reference.domain.snapshots import Snapshot, join_documents
+from horde_model_reference.domain.snapshots import CategoryMetadata, Snapshot, join_documents
 from horde_model_reference.errors import (
     MalformedInput,
     RevisionUnknown,
@@ -33,6 +32,7 @@ from horde_model_reference.errors import (
     WriteConflict,
 )
 from horde_model_reference.stores.dialects import Lookout, close_inherited, dialect_for
+from horde_model_reference.stores.queue import QueueRows
 from horde_model_reference.stores.schema import EVENTS, RECORDS, SCHEMA_VERSION, migrate, stored_version
 
 __all__ = ["SqlStore", "UnitOfWork"]
@@ -72,6 +72,7 @@ class UnitOfWork:
         self._seen: dict[_Key, Entry | None] = {}
         self._whole: set[tuple[Kind, str]] = set()
         self.events: list[Event] = []
+        self.queue = QueueRows(connection)
 
     def entry(self, category: Category, name: str, *, kind: Kind = Kind.RECORD) -> Entry | None:
         """The record as this unit of work sees it."""
@@ -102,8 +103,11 @@ class UnitOfWork:
         expected: int | None = None,
         note: str = "",
         kind: Kind = Kind.RECORD,
+        position: int | None = None,
     ) -> Event | None:
         """Create or update a record: `document` is compact JSON in valid UTF-8. None where nothing would change.
+
+        `position` puts a record that is created where one stood before.
 
         `expected` is the revision at which the record was read (0 for "there was none"); raises `WriteConflict` where
         it has moved since, and `MalformedInput` for a name or note that cannot be stored.
@@ -114,7 +118,7 @@ class UnitOfWork:
             origin = None  # it is told only where it changes
         if held is not None and origin is None and document == held.document:
             return None
-        return self._append(key, held, document, origin, note)
+        return self._append(key, held, document, origin, note, position)
 
     def delete(
         self, category: Category, name: str, *, expected: int | None = None, note: str = "", kind: Kind = Kind.RECORD
@@ -146,7 +150,15 @@ class UnitOfWork:
             raise WriteConflict(self._url, category, name, expected, actual)
         return held
 
-    def _append(self, key: _Key, held: Entry | None, document: str | None, origin: str | None, note: str) -> Event:
+    def _append(
+        self,
+        key: _Key,
+        held: Entry | None,
+        document: str | None,
+        origin: str | None,
+        note: str,
+        place: int | None = None,
+    ) -> Event:
         kind, category, name = key
         self.revision += 1
         event = Event(
@@ -157,7 +169,7 @@ class UnitOfWork:
             category=category,
             name=name,
             operation=Operation.DELETE if document is None else Operation.UPDATE if held else Operation.CREATE,
-            position=held.position if held else self.revision,
+            position=held.position if held else place or self.revision,
             previous=held.revision if held else None,
             document=document,
             origin=origin,
@@ -268,9 +280,7 @@ class SqlStore:
                 return None
             last = self._event(connection.execute(newest).mappings().one())
         counts = {Operation(operation): count for operation, count, _ in rows}
-        history = CategoryHistory(counts, min(first for _, _, first in rows), last)
-        models = counts.get(Operation.CREATE, 0) - counts.get(Operation.DELETE, 0)
-        return CategoryMetadata.of(category, history, models=models, backend=type(self).__name__)
+        return CategoryMetadata.of(counts, min(first for _, _, first in rows), last, type(self).__name__)
 
     def events(self, *, since: int = 0, category: Category | None = None, limit: int | None = None) -> Iterator[Event]:
         """What happened after revision `since`, in order; read in portions, so it may be long."""
@@ -292,6 +302,12 @@ class SqlStore:
             return replace(Event(**row), kind=Kind(row["kind"]), operation=Operation(row["operation"]))
         except ValueError as error:
             raise StoreCorrupt(self.url, f"event {row['revision']} is not what was written: {error}") from error
+
+    @contextmanager
+    def queue(self) -> Iterator[QueueRows]:
+        """The queue, to be read at one moment."""
+        with self._transaction() as connection:
+            yield QueueRows(connection)
 
     @contextmanager
     def begin(self, *, actor: str, at_ms: int | None = None) -> Iterator[UnitOfWork]:
@@ -333,7 +349,9 @@ class SqlStore:
                 yield event
 
         with self._transaction() as connection:
-            return [*chain_faults(replayed()), *_differences(connection, replay.entries)]
+            faults = [*chain_faults(replayed()), *_differences(connection, replay.entries)]
+            queue = chain_faults(QueueRows(connection).events())
+            return [*faults, *((number, f"log of the queue: {wrong}") for number, wrong in queue)]
 
     def close(self) -> None:
         """Give back connections. The store can be used again afterwards."""
