@@ -17,7 +17,7 @@ LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test matrix test-wheel test-all-pythons check bench docs format lock clean
+.PHONY: help setup demo test matrix torture test-wheel test-all-pythons check bench docs format lock clean
 .NOTPARALLEL:
 
 help: ## This list
@@ -42,6 +42,9 @@ test: $(READY) ## The tests
 
 matrix: $(READY) ## The failure matrix of a replica, played and printed
 	@$(BIN)/python -m tests.resilience $(ARGS)
+
+torture: $(READY) ## Writers killed 200 times in the middle of moderation; or ARGS=number
+	@$(BIN)/python -m tests.torture $(ARGS)
 
 test-wheel: $(READY) ## The tests of the built wheel, away from the source tree
 	@tools/test_wheel.sh

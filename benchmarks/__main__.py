@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 
-from benchmarks import bench_network, bench_query, bench_reading, bench_service, bench_store
+from benchmarks import bench_moderation, bench_network, bench_query, bench_reading, bench_service, bench_store
 from benchmarks.rows import table
 
 __all__ = ["main"]
@@ -18,6 +18,7 @@ _PROGRAMS = {
     "reading": bench_reading,
     "query": bench_query,
     "store": bench_store,
+    "moderation": bench_moderation,
     "network": bench_network,
     "service": bench_service,
 }

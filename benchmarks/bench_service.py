@@ -156,12 +156,15 @@ def _changing(writes: Writer) -> Iterator[None]:
         changing.join()
 
 
-def _latency_rows(cases: list[Case], port: int, writes: Writer) -> Iterator[Row]:
+def _latency_rows(cases: list[Case], port: int, folder: Path, writes: Writer) -> Iterator[Row]:
     with _changing(writes):
-        for case in cases:
+        for number, case in enumerate(cases):
+            asked = case.asked(port, case.path)
+            with bare(fetch(port, case.path, asked), folder / f"bare_latency{number}") as floor:
+                theirs = load(floor, "/", asked, seconds=LATENCY_SECONDS)
             found = load(port, case.path, case.asked(port, case.path), seconds=LATENCY_SECONDS)
             what = f"{case.name}, {CONNECTIONS} connections, a change a second: p99"
-            yield Row(what, "", 0, found.p99, 5, "ms", absolute=True)
+            yield Row(what, "bare uvicorn", theirs.p99, found.p99, 5, "ms", absolute=True)
 
 
 def _heartbeat_row(port: int) -> Row:
@@ -209,7 +212,7 @@ def _rows(folder: Path) -> Iterator[Row]:
         with fresh() as (port, _):
             yield from _rate_rows(cases, port, folder)
         with fresh() as (port, _):
-            yield from _latency_rows(cases[:_UNDER_CHANGES], port, writes)
+            yield from _latency_rows(cases[:_UNDER_CHANGES], port, folder, writes)
             yield _heartbeat_row(port)
 
 

@@ -29,7 +29,7 @@ class HordeEnvironment(BaseModel, frozen=True):
         "./models", "Folder of a worker; the data root is `horde_model_reference` in it.", by="library, store"
     )
     horde_url: _Address = setting(
-        "https://aihorde.net/api/", "Address of the AI Horde; where it is unset, `AI_HORDE_URL` is read."
+        "https://aihorde.net/api/", "Address of the AI Horde; where it is unset, `AI_HORDE_URL` is read.", by="service"
     )
     ratings_url: _Address = setting("https://ratings.aihorde.net/api/", "Address of the ratings service.")
     logs_folder: str = setting("./logs", "Folder for logs; created by `MAKE_FOLDERS`, never written to.", by="library")

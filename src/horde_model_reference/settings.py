@@ -148,19 +148,26 @@ class AuditSettings(_FolderGroup):
 class PendingQueueSettings(_FolderGroup):
     """The queue of proposed changes, and who may propose and approve."""
 
-    enabled: bool = setting(True, "Changes are proposed and reviewed; off: approvers write at once.")
+    enabled: bool = setting(True, "Changes are proposed and reviewed; off: approvers write at once.", by="service")
     relative_subdir: str = _folder("pending_queue", "Folder of the queue's files, under the data root.")
-    requestor_ids: _Texts = setting([], "AI Horde user ids that may propose changes (approvers may as well).")
-    approver_ids: _Texts = setting([], "AI Horde user ids that may approve, reject and apply changes.")
+    requestor_ids: _Texts = setting(
+        [], "AI Horde user ids that may propose changes (approvers may as well).", by="service"
+    )
+    approver_ids: _Texts = setting([], "AI Horde user ids that may approve, reject and apply changes.", by="service")
     max_segment_bytes: int = setting(5 * 1024 * 1024, "Reserved; has no effect.")
-    allow_self_approval: bool = setting(False, "Let a proposer approve their own change.")
+    allow_self_approval: bool = setting(False, "Let a proposer approve their own change.", by="service, hmr")
+    checked_hosts: _Texts = setting(
+        [],
+        "Hosts that are asked about proposed files (do they answer, with that size and hash); none: no network check.",
+        by="service, hmr",
+    )
 
 
 class LicensingSettings(_FolderGroup):
     """Licences and the files they apply to."""
 
     relative_subdir: str = _folder("licensing", "Folder of the licence files, under the data root.")
-    editor_ids: _Texts = setting([], "AI Horde user ids that may edit licences.")
+    editor_ids: _Texts = setting([], "AI Horde user ids that may edit licences.", by="service")
     require_explicit_model_assignments: bool = setting(False, "Refuse a record whose licence nobody stated.")
 
 

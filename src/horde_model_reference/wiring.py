@@ -21,7 +21,7 @@ from horde_model_reference.domain.categories import Category, find_category, get
 from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.errors import MissingExtra, ReferenceUnavailable, UnknownCategory
 from horde_model_reference.files import read_bounded
-from horde_model_reference.flow import Network, NoNetwork
+from horde_model_reference.flow import Network, NoNetwork, run
 from horde_model_reference.horde_environment import horde_environment
 from horde_model_reference.path_consts import HordeModelReferencePaths, horde_model_reference_paths, make_folders
 from horde_model_reference.prefetch import PrefetchStrategy
@@ -34,6 +34,7 @@ from horde_model_reference.sources.local import BackendSource, ModelReferenceBac
 from horde_model_reference.sources.remembered import Remembered
 
 if TYPE_CHECKING:
+    from horde_model_reference.domain.changes import NamedFinding
     from horde_model_reference.domain.snapshots import CategoryMetadata
     from horde_model_reference.exchange.exporting import Mirror
     from horde_model_reference.horde.users import Users
@@ -181,12 +182,19 @@ def open_store(
     return store, mirror
 
 
-def queue_of(store: SqlStore, settings: HordeModelReferenceSettings) -> Queue:
-    """Moderation over a store."""
+def queue_of(store: SqlStore, settings: HordeModelReferenceSettings, network: Network) -> Queue:
+    """Moderation over a store; `network` is for asking the hosts that the settings name, if any."""
+    from horde_model_reference.moderation.addresses import Addresses
     from horde_model_reference.moderation.neighbours import NeighbourIndex
     from horde_model_reference.moderation.queue import Queue
 
-    return Queue(store, NeighbourIndex(store), settings.pending_queue.allow_self_approval)
+    asked = settings.pending_queue
+    addresses = Addresses(asked.checked_hosts)
+
+    def ask_hosts(document: JsonObject) -> tuple[NamedFinding, ...]:
+        return run(addresses.check(document), network) if asked.checked_hosts else ()
+
+    return Queue(store, NeighbourIndex(store), asked.allow_self_approval, ask_hosts=ask_hosts)
 
 
 def users_of(settings: HordeModelReferenceSettings, network: Network) -> Users:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
-from horde_model_reference.domain.changes import TRANSITIONS, Action, Change, Role, Status
+from horde_model_reference.domain.changes import TRANSITIONS, Action, Change, NamedFinding, Role, Status
+from horde_model_reference.domain.findings import JsonObject, Severity
 from horde_model_reference.errors import (
     ChangeNotFound,
     ChangeOutdated,
@@ -124,8 +127,8 @@ def test_the_server_alone_says_who_made_a_record(queue: Queue) -> None:
 
 def test_a_text_model_names_its_copies(queue: Queue) -> None:
     """Under which backends offer it."""
-    payload = {"name": "org/m", "parameters": 7_000_000_000, "config": {"download": []}}
-    change = queue.propose(Proposal("text_generation", "org/m", "create", dict(payload)), EVE)
+    payload: JsonObject = {"name": "org/m", "parameters": 7_000_000_000, "config": {"download": []}}
+    change = queue.propose(Proposal("text_generation", "org/m", "create", payload), EVE)
     assert change.related_models == ["aphrodite/org/m", "koboldcpp/m"]
     plain = queue.propose(Proposal("text_generation", "m", "create", {**payload, "name": "m"}), EVE)
     assert plain.related_models == ["aphrodite/m", "koboldcpp/m"]
@@ -139,11 +142,12 @@ def test_a_text_model_names_its_copies(queue: Queue) -> None:
 def test_only_the_proposer_edits_withdraws_and_rebases(queue: Queue) -> None:
     """An approver may not, either."""
     change = proposed(queue)
-    for attempt in (
+    attempts: tuple[Callable[[], Change], ...] = (
         lambda: queue.edit(change.change_id, blip(), ANN),
         lambda: queue.withdraw(change.change_id, ANN),
         lambda: queue.rebase(change.change_id, ANN),
-    ):
+    )
+    for attempt in attempts:
         with pytest.raises(NotAllowed):
             attempt()
     assert change_of(queue, change) == change
@@ -183,11 +187,18 @@ def test_everybody_may_comment_at_any_time(queue: Queue) -> None:
 
 def test_the_machine_can_look_again(queue: Queue) -> None:
     """What it finds is as of now, and what others found stands beside it."""
-    file = {"file_name": "f.pt", "file_url": "https://example.org/f.pt", "sha256sum": "ab" * 32, "size_bytes": 1}
-    change = proposed(queue, config={"download": [dict(file)]})
+    file: JsonObject = {
+        "file_name": "f.pt",
+        "file_url": "https://example.org/f.pt",
+        "sha256sum": "ab" * 32,
+        "size_bytes": 1,
+    }
+    change = proposed(queue, config={"download": [file]})
     assert not [finding for finding in change.findings if "same file" in finding.reason]
-    applied(queue, name="b", config={"download": [dict(file)]})
-    again = queue.look_again(change.change_id, change.findings[:1])
+    applied(queue, name="b", config={"download": [file]})
+    heard = NamedFinding(check="address", severity=Severity.WARNING, reason="the host says it is gone")
+    again = replace(queue, ask_hosts=lambda _document: (heard,)).look_again(change.change_id)
+    assert heard in again.findings
     assert [finding for finding in again.findings if "same file is in blip/b" in finding.reason]
     assert again == change_of(queue, change)
 
@@ -251,7 +262,7 @@ def test_what_the_table_allows_is_done_and_all_else_is_refused_with_what_is_allo
     """Each status with each verb; a refusal changes neither change, log nor record."""
     change = _in(status, queue)
     number, before = change.change_id, (change_of(queue, change), events(queue), bodies(queue))
-    attempts = {
+    attempts: dict[Action, Callable[[], object]] = {
         Action.edit: lambda: queue.edit(number, blip(change.model_name), EVE),
         Action.withdraw: lambda: queue.withdraw(number, EVE),
         Action.rebase: lambda: queue.rebase(number, EVE),
@@ -414,14 +425,16 @@ def test_a_record_that_moved_is_told_from_three_sides(queue: Queue) -> None:
 def test_an_approved_change_that_cannot_be_applied_is_not_stuck(queue: Queue) -> None:
     """It can be rejected, withdrawn, rebased."""
     applied(queue)
-    for way in (
-        lambda each: queue.decide("t", ANN, rejected=[each], reason="late")[2][0].status,
-        lambda each: queue.withdraw(each, EVE).status,
-        lambda each: queue.change(each).status if queue.rebase(each, EVE) else None,
-    ):
+    ways: tuple[Callable[[int], object], ...] = (
+        lambda each: queue.decide("t", ANN, rejected=[each], reason="late"),
+        lambda each: queue.withdraw(each, EVE),
+        lambda each: queue.rebase(each, EVE),
+    )
+    for way in ways:
         stale = approved(queue, proposed(queue, "update", version="2"))
         applied(queue, "update", description=f"d{stale.change_id}")
-        assert way(stale.change_id) in (Status.rejected, Status.withdrawn)
+        way(stale.change_id)
+        assert change_of(queue, stale).status in (Status.rejected, Status.withdrawn)
 
 
 def test_what_changes_nothing_makes_no_revision_and_cannot_be_reverted(queue: Queue) -> None:
@@ -523,7 +536,7 @@ def test_the_queue_is_searched_by_each_field(queue: Queue) -> None:
     applied(queue, name="Alpha/one")
     proposed(queue, name="beta%")
     queue.propose(Proposal("clip", "ALPHA two", "create", blip("ALPHA two")), BEN)
-    found = (
+    found: tuple[tuple[ChangeFilter, list[int]], ...] = (
         (ChangeFilter(statuses=["applied"]), [1]),
         (ChangeFilter(statuses=["pending", "rejected"]), [2, 3]),
         (ChangeFilter(categories=["clip"]), [3]),
@@ -538,6 +551,7 @@ def test_the_queue_is_searched_by_each_field(queue: Queue) -> None:
     )
     for which, numbers in found:
         assert [change.change_id for change in queue.page(which)[0]] == numbers, which
+    assert [change.change_id for change in queue.several([3, 1, 99])] == [1, 3]
     page, total = queue.page(ChangeFilter(), offset=1, limit=1)
     assert ([change.change_id for change in page], total) == ([2], 3)
 

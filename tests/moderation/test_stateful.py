@@ -75,9 +75,9 @@ class QueueAgainstRules(RuleBasedStateMachine):
     def propose(self, name: str, operation: Operation, word: str, by: Actor, domain: str) -> None:
         """Allowed where it goes with what is there."""
         payload = None if operation == "delete" else self._payload(name, word, domain)
-        wrong = (ModelExists if name in self.at else None) if operation == "create" else None
-        if operation != "create" and name not in self.at:
-            wrong = ModelNotFound
+        wrong: type[HordeModelReferenceError] | None = None
+        if (operation == "create") == (name in self.at):
+            wrong = ModelExists if operation == "create" else ModelNotFound
         proposal = Proposal(BLIP, name, operation, payload, domain)  # type: ignore[arg-type]
         with _Expecting(wrong):
             change = self.queue.propose(proposal, by)
@@ -116,9 +116,11 @@ class QueueAgainstRules(RuleBasedStateMachine):
         held = self.changes.get(number)
         if held and not wrong:
             there = held.name in self.at
-            wrong = {(True, "create"): ModelExists, (False, "update"): ModelNotFound, (False, "delete"): ModelNotFound}.get(
-                (there, held.operation)
-            )
+            wrong = {
+                (True, "create"): ModelExists,
+                (False, "update"): ModelNotFound,
+                (False, "delete"): ModelNotFound,
+            }.get((there, held.operation))
         with _Expecting(wrong):
             new = self.queue.rebase(number, by)
             assert held is not None
@@ -172,7 +174,9 @@ class QueueAgainstRules(RuleBasedStateMachine):
             assert [(number, type(error)) for number, error in done.failures] == list(wrong.items())
             for change in done.changes:
                 if change.change_id in made:
-                    self._took_effect(change.change_id, change.applied_revision, job, before if len(made) == 1 else None)
+                    self._took_effect(
+                        change.change_id, change.applied_revision, job, before if len(made) == 1 else None
+                    )
 
     @rule(number=_WHICH, by=st.sampled_from([ANN, BEN]))
     def revert(self, number: int, by: Actor) -> None:
@@ -181,7 +185,13 @@ class QueueAgainstRules(RuleBasedStateMachine):
         wrong = self._refused(number, Action.revert)
         if held and not wrong:
             expected = 0 if held.operation == "delete" else held.made
-            wrong = ChangeRefused if held.made is None else ChangeOutdated if self.at.get(held.name, 0) != expected else None
+            wrong = (
+                ChangeRefused
+                if held.made is None
+                else ChangeOutdated
+                if self.at.get(held.name, 0) != expected
+                else None
+            )
         alone = held is not None and held.made == self.revision
         with _Expecting(wrong):
             batch = self.last_batch + 1
@@ -219,7 +229,11 @@ class QueueAgainstRules(RuleBasedStateMachine):
         for change in found:
             held = self.changes[change.change_id]
             assert (change.status, change.model_name, change.operation) == (held.status, held.name, held.operation)
-            assert (change.base_revision, change.batch_id, change.applied_revision) == (held.base, held.batch, held.made)
+            assert (change.base_revision, change.batch_id, change.applied_revision) == (
+                held.base,
+                held.batch,
+                held.made,
+            )
         assert {name: entry.revision for name, entry in self.store.entries(BLIP).items()} == self.at
         assert self.store.head() == self.revision
 

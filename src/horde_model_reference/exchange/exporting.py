@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Mirror", "bundle", "entries_of", "legacy_entries", "write_legacy", "write_v2"]
 
 _log = logger("mirror")
-_LOCK_SECONDS = 30
+_LOCK_SECONDS, _FOLDERS = 30, (".", "legacy", "meta/v2")
 
 Entries = dict[str, Entry]
 
@@ -128,6 +128,8 @@ class Mirror:
         """Write what changed since the last refresh; gives back the files written. Raises `OSError`, `StoreError`."""
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / ".mirror.lock", timeout=_LOCK_SECONDS):
+            for leftover in (each for folder in _FOLDERS for each in (self.root / folder).glob(".*.[jc]s*.tmp")):
+                leftover.unlink(missing_ok=True)  # of a process that was killed: who writes here has the lock
             head, changed = self.store.head(), set[Category](CANONICAL_CATEGORIES)
             if self._revision >= 0:
                 events = self.store.events(since=self._revision)

@@ -9,6 +9,8 @@ from horde_model_reference.moderation.prereview import ProposalInvalid, as_store
 
 __all__ = ["merged", "wanted"]
 
+_STAMPS = ("created_at", "created_by", "updated_at", "updated_by")
+
 
 def wanted(change: Change, current: JsonObject | None) -> JsonObject | None:
     """The v2 document that the change leads to; None for a deletion. Raises `ProposalInvalid` for a legacy entry
@@ -29,9 +31,16 @@ def wanted(change: Change, current: JsonObject | None) -> JsonObject | None:
         given = {row.v2: payload.get(row.v2) for row in form.layout(category) if row.names}
         document |= {field: value for field, value in given.items() if value is not None}
     if current is None:
-        return document
+        return _unstamped(document)
     shown, _ = form.to_v2(category, name, form.from_v2(category, name, current, None))
-    return merged(shown or {}, document, current)
+    return merged(_unstamped(shown or {}), _unstamped(document), current)
+
+
+def _unstamped(document: JsonObject) -> JsonObject:
+    """Without what only the server says of a record's history."""
+    if not isinstance(metadata := document.get("metadata"), dict):
+        return document
+    return {**document, "metadata": {key: value for key, value in metadata.items() if key not in _STAMPS}}
 
 
 def merged(base: JsonObject, ours: JsonObject, theirs: JsonObject) -> JsonObject:

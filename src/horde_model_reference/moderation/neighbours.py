@@ -7,6 +7,7 @@ once; from then on each question reads only the events since the one before.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import islice
 from typing import TypeAlias
 
 from pydantic_core import from_json
@@ -20,6 +21,7 @@ from horde_model_reference.stores.sql import SqlStore
 __all__ = ["NeighbourIndex"]
 
 _Name: TypeAlias = tuple[str, str]
+_MOST = 20
 
 
 class NeighbourIndex:
@@ -32,14 +34,20 @@ class NeighbourIndex:
         """Under which keys a record is found: its category and folded name, and ("", hash) for each file."""
         self._found: defaultdict[_Name, set[_Name]] = defaultdict(set)
 
-    def near(self, category: str, name: str, document: JsonObject) -> Neighbours:
-        """What lies near that record, which may be there already or not. Raises `StoreError`."""
+    def near(self, category: str, name: str, document: JsonObject, head: int | None = None) -> Neighbours:
+        """What lies near that record, which may be there already or not, at most 20 of a kind. `head` is the newest
+        revision, where it is known: then nobody need be asked whether anything changed. Raises `StoreError`."""
         me, hashes = (category, name), _hashes(document)
         with self._lock:
-            self._catch_up()
+            if head is None or head != self._seen:
+                self._catch_up()
             names = self._found.get((category, folded(name)), set()) - {me}
-            holders = {each: tuple(sorted(self._found.get(("", each), set()) - {me})) for each in hashes}
-        return Neighbours(tuple(sorted(name for _, name in names)), holders)
+            found = {
+                each: islice((other for other in self._found.get(("", each), ()) if other != me), _MOST)
+                for each in hashes
+            }
+            holders = {each: tuple(sorted(others)) for each, others in found.items()}
+        return Neighbours(tuple(sorted(name for _, name in names))[:_MOST], holders)
 
     def _catch_up(self) -> None:
         if self._seen is None:

@@ -140,6 +140,8 @@ def prereview(
 
 def as_stored(category: str, name: str, payload: JsonObject) -> JsonObject:
     """The payload under the names that files use: `parameters` for the `parameters_count` of clients."""
+    if "parameters_count" not in payload:
+        return payload
     record, _ = validate_record(category, name, payload)
     return payload if record is None else cast("JsonObject", as_read(record, payload))
 

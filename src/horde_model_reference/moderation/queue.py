@@ -29,7 +29,7 @@ from horde_model_reference.formats.json_codec import decode_object, encode
 from horde_model_reference.formats.legacy import legacy_format
 from horde_model_reference.moderation.documents import merged, wanted
 from horde_model_reference.moderation.neighbours import NeighbourIndex
-from horde_model_reference.moderation.prereview import prereview, strictly
+from horde_model_reference.moderation.prereview import ProposalInvalid, prereview, strictly
 from horde_model_reference.stores.queue import ChangeFilter
 from horde_model_reference.stores.sql import SqlStore, UnitOfWork
 
@@ -73,6 +73,7 @@ class Queue:
     neighbours: NeighbourIndex
     allow_self_approval: bool = False
     clock: Callable[[], float] = time.time
+    ask_hosts: Callable[[JsonObject], tuple[NamedFinding, ...]] = lambda _document: ()
 
     # -- proposing --
 
@@ -90,7 +91,7 @@ class Queue:
             if change.operation == "delete":
                 raise ChangeRefused(change_id, "deletes its record, so there is nothing to edit")
             edited = change.model_copy(update={"payload": payload, "notes": notes or change.notes})
-            edited = self._looked_at(edited, _document(unit, change))
+            edited = self._looked_at(unit, edited, _document(unit, change))
             return self._become(unit, edited, Action.edit, by, {}, before=change.payload)
 
     def withdraw(self, change_id: int, by: Actor, reason: str = "") -> Change:
@@ -106,11 +107,14 @@ class Queue:
             unit.queue.log(Action.comment, change, by=by.id, at=now, text=text)
             return unit.queue.save(change.model_copy(update={"comments": (*change.comments, said), "updated_at": now}))
 
-    def look_again(self, change_id: int, more: tuple[NamedFinding, ...] = ()) -> Change:
-        """Let the machine review it once more, against what the record is now; `more` is what others found."""
+    def look_again(self, change_id: int) -> Change:
+        """Let the machine review it once more, against what the record is now; the hosts of its files are asked where
+        the operator allows that."""
+        change = self.change(change_id)
+        more = self.ask_hosts(self.states(change)[1] or {})
         with self.store.begin(actor="system") as unit:
             change = unit.queue.change(change_id)
-            found = self._noticed(change, _document(unit, change)) + more
+            found = self._noticed(unit, change, _document(unit, change)) + more
             return unit.queue.save(change.model_copy(update={"findings": found}))
 
     def rebase(self, change_id: int, by: Actor) -> Change:
@@ -184,7 +188,7 @@ class Queue:
                     change = unit.queue.change(change_id)
                     repeated = bool(job_id) and change.applied_job_id == job_id
                     done.changes.append(change if repeated else self._applied(unit, change, by, job_id))
-                except (ChangeNotFound, ChangeRefused, ChangeOutdated) as error:
+                except (ChangeNotFound, ChangeRefused, ChangeOutdated, ProposalInvalid) as error:
                     if atomic:
                         raise
                     done.failures.append((change_id, error))
@@ -320,7 +324,7 @@ class Queue:
             "domain": proposal.domain,
         }
         change = self._drafted(unit, by, category, name, operation, payload, held).model_copy(update=facts)
-        change = unit.queue.add(self._looked_at(change, before))
+        change = unit.queue.add(self._looked_at(unit, change, before))
         told: dict[str, JsonValue] = {"operation": operation, "category": category, "model": name}
         unit.queue.log(Action.enqueue, change, by=by.id, at=now, **told)
         return change
@@ -365,18 +369,18 @@ class Queue:
         approved = self._approved(unit, unit.queue.add(change), by)
         return self._written(unit, approved, by, document, origin, f"apply-{change.change_id}", position)
 
-    def _looked_at(self, change: Change, before: JsonObject | None) -> Change:
+    def _looked_at(self, unit: UnitOfWork, change: Change, before: JsonObject | None) -> Change:
         """The change with its payload as it will be kept, and what the machine noticed. Raises `ProposalInvalid`."""
         told: tuple[NamedFinding, ...] = ()
         if change.operation != "delete":
             given = wanted(change, before) if change.domain == "legacy" else change.payload
             payload, told = strictly(change.category, change.model_name, given, before)
             change = change.model_copy(update={"payload": payload} if change.domain == "v2" else {})
-        return change.model_copy(update={"findings": told + self._noticed(change, before)})
+        return change.model_copy(update={"findings": told + self._noticed(unit, change, before)})
 
-    def _noticed(self, change: Change, before: JsonObject | None) -> tuple[NamedFinding, ...]:
+    def _noticed(self, unit: UnitOfWork, change: Change, before: JsonObject | None) -> tuple[NamedFinding, ...]:
         after = wanted(change, before)
-        near = self.neighbours.near(change.category, change.model_name, after or {})
+        near = self.neighbours.near(change.category, change.model_name, after or {}, unit.revision)
         return prereview(change.category, change.model_name, before, after, near)
 
     def _become(

@@ -35,6 +35,9 @@ from horde_model_reference.wiring import Mode, Parts, assemble, queue_of, users_
 
 __all__ = ["Service", "create_app"]
 
+_SWITCH_SECONDS = 0.0005
+"""For so long the event loop waits at most for a thread that computes: with Python's 5 ms each turn of it would."""
+
 
 class Service(FastAPI):
     """The application, with the fast path in front of the framework as long as it runs."""
@@ -88,6 +91,7 @@ def create_app(
                 await serving.warm()
                 gc.collect()
                 gc.freeze()
+                sys.setswitchinterval(_SWITCH_SECONDS)
             yield
 
     application = Service(
@@ -139,8 +143,8 @@ def _open(application: Service, serving: Serving, ends: ExitStack) -> None:
 
     state.serving, state.streams, state.meter = serving, streams, Meter(gauges)
     store = serving.parts.store
-    state.queue = None if store is None else queue_of(store, settings)
     state.users = users_of(settings, network := HttpNetwork())
+    state.queue = None if store is None else queue_of(store, settings, network)
     ends.callback(network.close)
     if settings.service.access_log:
         access_log.setLevel(logging.INFO)

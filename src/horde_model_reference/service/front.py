@@ -96,6 +96,8 @@ class Front:
         self._moment: object = None
         self._is_looked_up = False
         self._table, self._searches = _Table(256 * 2**20), _Table(16 * 2**20)
+        self._known: frozenset[bytes] = frozenset()  # what was prepared before the last change,
+        self._making = dict[bytes, asyncio.Event]()  # and is made again now: once for all who ask meanwhile
 
     def find(self, scope: Scope) -> tuple[Ready, str] | None:
         """The prepared answer and the name of its operation; None where somebody has to be asked."""
@@ -138,7 +140,7 @@ class Front:
         return self._is_looked_up
 
     def _is_now(self, moment: object) -> None:
-        self._moment = moment
+        self._moment, self._known = moment, frozenset(self._table)
         self._table.clear()
         self._searches.clear()
 
@@ -153,6 +155,22 @@ class Front:
             facts = _path(scope), scope["query_string"], scope["headers"]
             if scope["method"] in _READS and (found := self.find_read(*facts)):
                 return self.done(scope, found[1], await found[0].tell(scope, send), began)
+        key = _path(scope) if scope["method"] in _READS and not scope["query_string"] else b""
+        if (making := self._making.get(key)) is not None:
+            await making.wait()
+            if self.look() and (found := self.find_read(key, b"", scope["headers"])):
+                return self.done(scope, found[1], await found[0].tell(scope, send), began)
+        made = (
+            self._making.setdefault(key, asyncio.Event()) if key in self._known and making is None else asyncio.Event()
+        )
+        try:
+            await self._asked(scope, receive, send, began)
+        finally:
+            made.set()
+            if self._making.get(key) is made:
+                del self._making[key]
+
+    async def _asked(self, scope: Scope, receive: Receive, send: Send, began: float) -> None:
         asked = {**scope, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
         if f"{scope['path']}/".startswith(_PREFIX):  # every route is there with it, too
             asked["root_path"] = scope.get("root_path", "") + _PREFIX[:-1]

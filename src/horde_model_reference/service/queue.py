@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, HTTPException, Query, Response
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 from starlette.responses import JSONResponse, StreamingResponse
 
 from horde_model_reference.domain.changes import Change, Status
@@ -36,7 +36,8 @@ Reason = Annotated[_Text, StringConstraints(max_length=500)]
 Job = Annotated[_Text, StringConstraints(max_length=120)]
 Statuses = Annotated[list[Status] | None, Query()]
 Categories = Annotated[list[CategoryName] | None, Query()]
-Offset = Annotated[int, Query(ge=0)]
+Number = Annotated[int, Field(gt=-(2**63), lt=2**63)]  # what a database can hold
+Offset = Annotated[Number, Query(ge=0)]
 Limit = Annotated[int, Query(ge=1, le=500)]
 Domain = Annotated[
     CanonicalFormat | None, Query(alias="domain_override", description="Kept for old clients: there is one queue")
@@ -69,8 +70,8 @@ class PendingBatchRequest(BaseModel):
     """A decision: what is approved, what is rejected and why. `override_reason`: why a change of one's own is right."""
 
     batch_title: Title
-    approved_ids: list[int] | None = None
-    rejected_ids: list[int] | None = None
+    approved_ids: list[Number] | None = None
+    rejected_ids: list[Number] | None = None
     reject_reason: Reason | None = None
     override_reason: Reason = ""
 
@@ -84,7 +85,7 @@ class ApplyPendingChangeRequest(BaseModel):
 class ApplyPendingChangesRequest(ApplyPendingChangeRequest):
     """Approved changes of one batch. Without `atomic` what can be applied is, and the answer tells what could not."""
 
-    change_ids: Annotated[list[int], Query(min_length=1)]
+    change_ids: Annotated[list[Number], Query(min_length=1)]
     allow_mixed_batch: bool = False
     atomic: bool = True
 
@@ -119,7 +120,7 @@ def _add_reading(router: APIRouter) -> None:
         queue: Moderated,
         statuses: Statuses = None,
         categories: Categories = None,
-        batch_id: Annotated[int | None, Query(ge=1)] = None,
+        batch_id: Annotated[Number | None, Query(ge=1)] = None,
         model_name: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
         requested_by: Annotated[list[str] | None, Query()] = None,
         offset: Offset = 0,
@@ -143,19 +144,19 @@ def _add_reading(router: APIRouter) -> None:
         return _page(*queue.page(which, offset=offset, limit=limit), offset, limit)
 
     @router.get("/changes/{change_id}", response_model=PendingChangeRecord)
-    def read_pending_change(queue: Moderated, change_id: int) -> Response:
+    def read_pending_change(queue: Moderated, change_id: Number) -> Response:
         """One change."""
         return JSONResponse(queue.change(change_id).model_dump(mode="json"))
 
     @router.get("/changes/{change_id}/diff", response_model=dict[str, Any])
-    def get_pending_change_diff(queue: Moderated, change_id: int) -> Response:
+    def get_pending_change_diff(queue: Moderated, change_id: Number) -> Response:
         """What it would change, or did: field by field, and in words."""
         change = queue.change(change_id)
         return JSONResponse(shown_difference(change, *queue.states(change)))
 
     @router.get("/diffs", response_model=dict[str, Any], responses=documented(400))
     def get_pending_changes_diffs(
-        queue: Moderated, change_ids: Annotated[list[int], Query(min_length=1, max_length=100)]
+        queue: Moderated, change_ids: Annotated[list[Number], Query(min_length=1, max_length=100)]
     ) -> Response:
         """The same of many; `errors` tells of those that are not there."""
         wanted = list(dict.fromkeys(change_ids))
@@ -212,7 +213,7 @@ def _add_applying(router: APIRouter) -> None:
     Why = Annotated[ReasonRequest, told(ReasonRequest, Approver)]  # noqa: N806  (a type)
 
     @_asking(router, "/changes/{change_id}/apply", ApplyPendingChangeRequest)
-    def apply_pending_change_endpoint(queue: Moderated, by: Approver, change_id: int, asked: One) -> Response:
+    def apply_pending_change_endpoint(queue: Moderated, by: Approver, change_id: Number, asked: One) -> Response:
         """Make an approved change true."""
         done = queue.apply([change_id], by, job_id=asked.job_id or "")
         return JSONResponse({"record": _plain(done.changes[0]), "batch_split_occurred": False})
@@ -227,7 +228,7 @@ def _add_applying(router: APIRouter) -> None:
     def apply_batch_endpoint(
         queue: Moderated,
         by: Approver,
-        batch_id: int,
+        batch_id: Number,
         job_id: Annotated[str | None, Query(max_length=120)] = None,
         atomic: bool = True,
     ) -> Response:
@@ -235,7 +236,7 @@ def _add_applying(router: APIRouter) -> None:
         return _done(queue.apply_batch(batch_id, by, job_id=(job_id or "").strip(), atomic=atomic))
 
     @_asking(router, "/changes/{change_id}/revert", ReasonRequest, PendingChangeRecord)
-    def revert_applied_change(queue: Moderated, by: Approver, change_id: int, asked: Why) -> Response:
+    def revert_applied_change(queue: Moderated, by: Approver, change_id: Number, asked: Why) -> Response:
         """Take an applied change back, at once: the record is what it was before."""
         return JSONResponse(_plain(queue.revert(change_id, by, asked.reason)))
 
@@ -249,32 +250,38 @@ def _add_proposers(router: APIRouter) -> None:
 
     @route("", "put")
     def edit_pending_change(
-        queue: Moderated, by: Requestor, change_id: int, payload: Annotated[dict[str, Any], record_of(Requestor)]
+        queue: Moderated, by: Requestor, change_id: Number, payload: Annotated[dict[str, Any], record_of(Requestor)]
     ) -> Response:
         """Say it better: the whole record again. Only its proposer can, as long as nobody has decided."""
         return JSONResponse(_plain(queue.edit(change_id, payload, by)))
 
     @route("/withdraw", body=ReasonRequest)
     def withdraw_pending_change(
-        queue: Moderated, by: Requestor, change_id: int, asked: Annotated[ReasonRequest, told(ReasonRequest, Requestor)]
+        queue: Moderated,
+        by: Requestor,
+        change_id: Number,
+        asked: Annotated[ReasonRequest, told(ReasonRequest, Requestor)],
     ) -> Response:
         """Take it back. Only its proposer can."""
         return JSONResponse(_plain(queue.withdraw(change_id, by, asked.reason)))
 
     @route("/rebase")
-    def rebase_pending_change(queue: Moderated, by: Requestor, change_id: int) -> Response:
+    def rebase_pending_change(queue: Moderated, by: Requestor, change_id: Number) -> Response:
         """Propose the same against the record as it is now; the old proposal is withdrawn."""
         return JSONResponse(_plain(queue.rebase(change_id, by)))
 
     @route("/comments", body=CommentRequest)
     def comment_on_pending_change(
-        queue: Moderated, by: AnyUser, change_id: int, asked: Annotated[CommentRequest, told(CommentRequest, Requestor)]
+        queue: Moderated,
+        by: AnyUser,
+        change_id: Number,
+        asked: Annotated[CommentRequest, told(CommentRequest, Requestor)],
     ) -> Response:
         """Say something about it."""
         return JSONResponse(_plain(queue.comment(change_id, asked.text, by)))
 
     @route("/review")
-    def review_pending_change(queue: Moderated, _by: Requestor, change_id: int) -> Response:
+    def review_pending_change(queue: Moderated, _by: Requestor, change_id: Number) -> Response:
         """Let the machine look at it once more."""
         return JSONResponse(_plain(queue.look_again(change_id)))
 
@@ -294,7 +301,7 @@ def _add_audit(router: APIRouter) -> None:
     def list_pending_queue_batches(
         serving: Served,
         queue: Moderated,
-        cursor: Annotated[int | None, Query(ge=1)] = None,
+        cursor: Annotated[Number | None, Query(ge=1)] = None,
         limit: Annotated[int, Query(ge=1, le=50)] = 10,
         domain: Domain = None,
     ) -> Response:
@@ -307,14 +314,14 @@ def _add_audit(router: APIRouter) -> None:
         return JSONResponse({**told, "next_cursor": found[limit - 1] if len(found) > limit else None})
 
     @router.get("/audit/batches/{batch_id}", response_model=dict[str, Any], tags=tags)
-    def get_pending_queue_batch_detail(queue: Moderated, batch_id: int, _domain: Domain = None) -> Response:
+    def get_pending_queue_batch_detail(queue: Moderated, batch_id: Number, _domain: Domain = None) -> Response:
         """One batch, with everything that happened to each of its changes."""
         changes, events = audited(queue, ChangeFilter(batch_id=batch_id))
         summary = batch_summary(batch_id, _of_batch(changes, batch_id), events)
         return JSONResponse({**summary, "changes": with_events(changes, events)})
 
     @router.get("/audit/batches/{batch_id}/net_changes", response_model=dict[str, Any], tags=tags)
-    def get_batch_net_changes(serving: Served, queue: Moderated, batch_id: int, domain: Domain = None) -> Response:
+    def get_batch_net_changes(serving: Served, queue: Moderated, batch_id: Number, domain: Domain = None) -> Response:
         """What a batch does, or did, to each model altogether."""
         changes, _ = queue.page(ChangeFilter(batch_id=batch_id))
         domain = domain or serving.settings.canonical_format

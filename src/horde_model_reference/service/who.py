@@ -82,7 +82,7 @@ def told(kind: type[M], by: Any) -> Any:
         try:
             return kind.model_validate_json(await _body(request) or b"{}")
         except ValidationError as error:
-            faults = error.errors(include_url=False, include_context=False)
+            faults = error.errors(include_url=False, include_context=False, include_input=False)
             raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in faults]) from None
 
     return Depends(read)

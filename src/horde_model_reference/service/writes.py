@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import APIRouter, Depends, Header, HTTPException, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse
 
 from horde_model_reference.domain.categories import Category, get_all_registered_categories
@@ -192,8 +193,10 @@ def _proposal(
 
 def _proposed(serving: Served, queue: Queue, by: Actor, proposal: Proposal) -> Response:
     """Put it into the queue, or with the queue turned off make it so."""
-    if serving.settings.pending_queue.enabled:
-        return _told(queue.propose(proposal, by))
+    if (settings := serving.settings.pending_queue).enabled:
+        change = queue.propose(proposal, by)
+        asks = BackgroundTask(queue.look_again, change.change_id) if settings.checked_hosts else None
+        return _told(change, asks)
     change = queue.write(proposal, by)
     if proposal.domain == "v2":
         return _told(change)
@@ -201,5 +204,5 @@ def _proposed(serving: Served, queue: Queue, by: Actor, proposal: Proposal) -> R
     return Response(status_code=204) if is_gone else JSONResponse(change.payload, _DONE[proposal.operation])
 
 
-def _told(change: Change) -> Response:
-    return JSONResponse(change.model_dump(mode="json", exclude_none=True), 202)
+def _told(change: Change, then: BackgroundTask | None = None) -> Response:
+    return JSONResponse(change.model_dump(mode="json", exclude_none=True), 202, background=then)

@@ -48,7 +48,7 @@ CHANGES = Table(
     Column("batch_id", BigInteger),
     Column("applied_job_id", Text),
 )
-for _name in ("status", "requested_by", "batch_id", "applied_job_id"):
+for _name in ("status", "requested_by"):
     Index(f"changes_by_{_name}", CHANGES.c[_name], CHANGES.c.change_id)
 
 QUEUE_EVENTS = Table(
@@ -60,7 +60,9 @@ QUEUE_EVENTS = Table(
     *(Column(name, Text, nullable=False) for name in ("actor", "action", "payload", "hash")),
 )
 Index("queue_events_by_change", QUEUE_EVENTS.c.change_id, QUEUE_EVENTS.c.event_id)
-Index("queue_events_by_batch", QUEUE_EVENTS.c.batch_id)
+for _column in (CHANGES.c.batch_id, CHANGES.c.applied_job_id, QUEUE_EVENTS.c.batch_id):  # a proposal has none of these
+    _given = _column.is_not(None)
+    Index(f"{_column.table.name}_by_{_column.name}", _column, sqlite_where=_given, postgresql_where=_given)
 
 
 def _first_tables(connection: Connection) -> None:
