@@ -62,6 +62,23 @@ Proposer = Annotated[Actor, Depends(_proposer)]
 Record = Annotated[dict[str, Any], record_of(Proposer)]
 
 
+def _add_typed(route: Callable[..., Callable[[Callable[..., Response]], object]], category: Category) -> None:
+    body = {"$ref": f"#/components/schemas/{get_record_type_for_category(category).__name__}"}
+
+    @route("post", f"/{category}", f"create_v2_{category}", body)
+    def create(serving: Served, queue: V2Queue, by: Proposer, record: Record, seen: Seen = None) -> Response:
+        """Propose a new record of this category."""
+        return _proposed(serving, queue, by, _proposal(category, "create", record, seen, f"create_v2_{category}"))
+
+    @route("put", f"/{category}/model/{{model_name:path}}", f"update_v2_{category}", body)
+    def update(
+        serving: Served, queue: V2Queue, by: Proposer, model_name: str, record: Record, seen: Seen = None
+    ) -> Response:
+        """Propose how a record of this category shall be."""
+        route = f"update_v2_{category}"
+        return _proposed(serving, queue, by, _proposal(category, "update", record, seen, route, model_name))
+
+
 def writes_router() -> APIRouter:
     """Proposals in v2: a record to create, to update, or to delete. The category of the path decides its class."""
     router = APIRouter(prefix="/model_references/v2", tags=["v2"])
@@ -72,24 +89,8 @@ def writes_router() -> APIRouter:
         made: Callable[[F], F] = getattr(router, method)(path, operation_id=operation, status_code=202, **facts)
         return made
 
-    def add_typed(category: Category) -> None:
-        body = {"$ref": f"#/components/schemas/{get_record_type_for_category(category).__name__}"}
-
-        @route("post", f"/{category}", f"create_v2_{category}", body)
-        def create(serving: Served, queue: V2Queue, by: Proposer, record: Record, seen: Seen = None) -> Response:
-            """Propose a new record of this category."""
-            return _proposed(serving, queue, by, _proposal(category, "create", record, seen, f"create_v2_{category}"))
-
-        @route("put", f"/{category}/model/{{model_name:path}}", f"update_v2_{category}", body)
-        def update(
-            serving: Served, queue: V2Queue, by: Proposer, model_name: str, record: Record, seen: Seen = None
-        ) -> Response:
-            """Propose how a record of this category shall be."""
-            route = f"update_v2_{category}"
-            return _proposed(serving, queue, by, _proposal(category, "update", record, seen, route, model_name))
-
     for category in get_all_registered_categories():
-        add_typed(category)
+        _add_typed(route, category)
 
     @route("post", "/{model_category_name}/add", "create_v2_model", _OBJECT)
     def create_any(

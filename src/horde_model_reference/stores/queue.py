@@ -33,7 +33,9 @@ _THIS = CHANGES.c.change_id == bindparam("key")
 _SELECT, _DELETE = select(CHANGES.c.document).where(_THIS), CHANGES.delete().where(_THIS)
 _ADD, _SAVE, _LOG = CHANGES.insert(), CHANGES.update().where(_THIS), QUEUE_EVENTS.insert()
 _WAITING = select(CHANGES.c.batch_id).where(CHANGES.c.status == Status.approved).limit(1)
-_HIGHEST = (select(func.max(column)).where(column.is_not(None)).scalar_subquery() for column in (_ANY.change_id, _ANY.batch_id))
+_HIGHEST = (
+    select(func.max(column)).where(column.is_not(None)).scalar_subquery() for column in (_ANY.change_id, _ANY.batch_id)
+)
 _NEWEST = select(_LOGGED.event_id, _LOGGED.hash, *_HIGHEST).order_by(_LOGGED.event_id.desc()).limit(1)
 _MADE = select(EVENTS).where(EVENTS.c.revision == bindparam("revision"))
 
