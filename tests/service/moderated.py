@@ -26,8 +26,9 @@ PEOPLE = {
     "key-approver": "Approver#101",
     "key-second-approver": "Second#102",
     "key-requestor": "Requestor#202",
-    "key-other-requestor": "Other#203",
+    "key-other-requestor": "Other Requestor#203",
     "key-plain": "Plain#303",
+    "key-without-number": "Odd",
 }
 APPROVERS, REQUESTORS = ["101", "102"], ["202", "203"]
 SHA = "a" * 64
@@ -56,6 +57,7 @@ class Moderated:
     horde: AiHorde
     parts: Parts
     settings: HordeModelReferenceSettings
+    network: HttpNetwork
 
     @property
     def store(self) -> SqlStore:
@@ -95,7 +97,11 @@ class Moderated:
 
     def forget_attempts(self) -> None:
         """Begin anew with knowing whose keys are whose, and who tried how often."""
-        self.app.state.users = _users(self.horde, self.settings)
+        queue = self.settings.pending_queue
+        lists = (queue.requestor_ids, queue.approver_ids)
+        self.app.state.users = Users(
+            self.horde.url, self.network, requestors=lists[0], approvers=lists[1], editors=[], deadline=1.0
+        )
 
 
 @contextmanager
@@ -119,12 +125,7 @@ def moderated(
         horde = ends.enter_context(AiHorde(PEOPLE))
         url = ends.enter_context(running(app := create_app(parts, settings)))
         http = ends.enter_context(httpx.Client(base_url=url, timeout=30))
-        served = Moderated(app, http, horde, parts, settings)
+        ends.callback((network := HttpNetwork()).close)
+        served = Moderated(app, http, horde, parts, settings, network)
         served.forget_attempts()
         yield served
-
-
-def _users(horde: AiHorde, settings: HordeModelReferenceSettings) -> Users:
-    queue = settings.pending_queue
-    lists = {"requestors": queue.requestor_ids, "approvers": queue.approver_ids, "editors": []}
-    return Users(horde.url, HttpNetwork(), **lists, deadline=2.0)

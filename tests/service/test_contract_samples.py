@@ -77,10 +77,12 @@ class Sample:
 
 
 def _samples() -> list[Sample]:
-    """Those of reads that are there."""
+    """Those of reads that are there and need no key."""
     lines = (contract_folder() / "http_samples.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["request"]["method"] == "GET"]
-    ours = {operation["get"]["operationId"] for operation in create_app().openapi()["paths"].values()} - _OTHERS.keys()
+    rows = [row for row in rows if not any(word in row["request"]["path"] for word in ("pending", "roles"))]
+    paths = create_app().openapi()["paths"].values()
+    ours = {path["get"]["operationId"] for path in paths if "get" in path} - _OTHERS.keys()
     return [
         Sample(row["operationId"], row["request"]["path"], row["status"], row["body"])
         for row in rows
@@ -193,7 +195,8 @@ def test_every_answer_is_what_the_recorded_document_promises(real: Real, subtest
     recorded = json.loads((contract_folder() / "openapi.json").read_bytes())
     document = schemathesis.openapi.from_dict(recorded)
     later = {f"/model_references/{path}" for paths in LATER.values() for path in paths.split()}
-    for path in [path for path, operations in recorded["paths"].items() if "get" in operations and path not in later]:
+    reads = [path for path, operations in recorded["paths"].items() if "get" in operations and path not in later]
+    for path in [path for path in reads if "pending" not in path and "roles" not in path]:
         kind = CanonicalFormat.legacy if "v1/metadata" in path else CanonicalFormat.v2
         typed = path.removeprefix("/model_references/v2/").partition("/")[0]
         for category in _EXAMPLES if "{model_category_name}" in path else [typed]:

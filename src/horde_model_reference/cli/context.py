@@ -21,6 +21,7 @@ import horde_model_reference as library  # its names are looked up when they are
 from horde_model_reference.errors import StoreUnavailable
 
 if TYPE_CHECKING:
+    from horde_model_reference.moderation.queue import Queue
     from horde_model_reference.stores.sql import SqlStore
     from horde_model_reference.wiring import Parts
 
@@ -129,6 +130,14 @@ class Session:
             raise StoreUnavailable(str(self.data_root), "holds no store yet; begin with: hmr import PATH")
         assert self.parts.store is not None
         return self.parts.store
+
+    @cached_property
+    def queue(self) -> Queue:
+        """Moderation over the store; raises as that does."""
+        from horde_model_reference.transport import HttpNetwork
+        from horde_model_reference.wiring import queue_of
+
+        return queue_of(self.store, self.settings, HttpNetwork())
 
     def revision(self, point: str) -> int:
         """The store's revision by its number, at an ISO 8601 time (UTC unless it says otherwise), or at `head`."""

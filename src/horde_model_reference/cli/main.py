@@ -21,7 +21,7 @@ from typing import Annotated
 from typer import Abort, BadParameter, Context, Exit, Option, Typer
 
 from horde_model_reference import __version__, errors
-from horde_model_reference.cli import health, reading, serving, storing
+from horde_model_reference.cli import health, moderating, reading, serving, storing
 from horde_model_reference.cli.context import Session
 from horde_model_reference.cli.output import tell
 
@@ -32,7 +32,9 @@ _CODES: tuple[tuple[int, tuple[type[BaseException], ...]], ...] = (
     (_INTERRUPTED, (KeyboardInterrupt,)),
     (_BROKEN_PIPE, (BrokenPipeError,)),
     (3, (errors.UnknownCategory, errors.ModelNotFound, errors.RevisionUnknown, FileNotFoundError)),
+    (3, (errors.ChangeNotFound,)),
     (4, (errors.MalformedInput, errors.UnsafeName)),
+    (2, (errors.NotAllowed,)),  # which Python takes for an error of the operating system
     (5, (errors.StoreError, errors.SourceUnavailable, errors.ReferenceUnavailable, OSError)),
     (2, (errors.HordeModelReferenceError, ModuleNotFoundError)),
 )
@@ -41,6 +43,9 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (errors.ReferenceUnavailable, "`hmr status` shows what this machine reads, --offline leaves the network out"),
     (errors.SettingsInvalid, "correct the environment variable; docs/configuration.md lists them all"),
     (errors.UnknownCategory, "`hmr list` shows the categories"),
+    (errors.NotAllowed, "docs/who-may-do-what.md says who may do what"),
+    (errors.ChangeRefused, "`hmr review ID` shows how a change stands"),
+    (errors.ModelExists, "with --update it is changed"),
     (
         ModuleNotFoundError,
         "an extra is missing; pip install 'horde_model_reference[service]' brings all that hmr needs",
@@ -50,8 +55,8 @@ _EXIT_CODES = """\b
 Exit codes:
   0    done, and nothing is wrong
   1    done, and something was found: differences, faults, records set aside
-  2    the words, options or settings cannot be used, or an extra is missing
-  3    no such category, model, revision or file
+  2    the words, options or settings cannot be used, moderation refuses, or an extra is missing
+  3    no such category, model, revision, change or file
   4    the input cannot be read
   5    the store, a source or the disk is not available
   70   a defect of this program; --traceback shows where
@@ -64,6 +69,12 @@ _QUERIES = (
     "text_generation parameters_count__gte=7e9 --columns name,parameters_count --csv",
     "all name__contains=XL --json",
 )
+_PROPOSALS = (
+    "record.json",
+    "--from-url https://example.org/4x.pth --category esrgan --sha256 FIXME --size 67000000",
+    "records.json --update --set nsfw=false",
+    "--delete Deliberate --category image_generation",
+)
 _COMMANDS: tuple[tuple[str, Callable[..., int | None], tuple[str, ...]], ...] = (
     ("import", storing.import_, ("--starter", "../legacy --dry-run", 'all.bundle.json --prune --note "restored"')),
     ("export", storing.export, ("./legacy --format legacy --category clip", "--bundle all.json --at 2026-11-01")),
@@ -73,8 +84,20 @@ _COMMANDS: tuple[tuple[str, Callable[..., int | None], tuple[str, ...]], ...] = 
     ("stats", reading.stats, ("", "image_generation --json")),
     ("validate", storing.validate, ("../legacy", "stable_diffusion.json --strict")),
     ("diff", storing.diff, ("2100", "2026-11-01 head --category image_generation", "./before ./after --json")),
-    ("log", storing.log, ("", "--since 2000 --category image_generation --limit 100")),
+    ("log", storing.log, ("", "--since 2000 --category image_generation --limit 100", "--queue")),
     ("verify", storing.verify, ("",)),
+    ("propose", moderating.propose, _PROPOSALS),
+    ("changes", moderating.changes, ("--status pending", "--mine --category clip --json")),
+    ("review", moderating.review, ("12", "12 --again")),
+    ("approve", moderating.approve, ('12 13 --title "new upscalers"',)),
+    ("reject", moderating.reject, ('14 --reason "the hash is not that of the file"',)),
+    ("apply", moderating.apply, ("12 13", "--batch 3 --job-id monday")),
+    ("revert", moderating.revert, ('12 --reason "the file is gone"',)),
+    ("withdraw", moderating.withdraw, ("12",)),
+    ("rebase", moderating.rebase, ("12",)),
+    ("comment", moderating.comment, ('12 "where is the license?"',)),
+    ("audit", moderating.audit, ("export > audit.jsonl",)),
+    ("replay", storing.export, ("./then --at 2026-11-01",)),
     ("config", health.config, ("--changed", "--json")),
     ("status", reading.status, ("", "--offline --json")),
     ("doctor", health.doctor, ("", "--offline")),

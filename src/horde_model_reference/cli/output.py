@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
+
+from typer import secho
 
 from horde_model_reference.formats.json_codec import encode, encode_pretty
 
@@ -72,9 +76,9 @@ class Table:
         Console(markup=False, emoji=False, highlight=False).print(shown)  # a name means nothing but itself
 
 
-def say(text: str) -> None:
-    """A line for people on standard output."""
-    print(_printable(text))
+def say(text: str, **style: Any) -> None:
+    """A line for people on standard output; on a terminal in that style, as `click.style` has it."""
+    secho(_printable(text), color=False if "NO_COLOR" in os.environ else None, **style)
 
 
 def tell(text: str) -> None:

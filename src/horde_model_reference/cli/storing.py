@@ -15,6 +15,7 @@ from typer import Argument, BadParameter, Option
 
 import horde_model_reference as library
 from horde_model_reference.cli.context import At, CategoryOption, Session, categories, complete, known
+from horde_model_reference.cli.moderating import log_of_queue
 from horde_model_reference.cli.output import Table, at_time, say, tell, working
 from horde_model_reference.domain.differences import RecordDifference, compare_records
 from horde_model_reference.domain.findings import Finding, JsonObject, Severity
@@ -183,8 +184,12 @@ def log(
     since: Annotated[int, Option(metavar="REVISION", min=0, help="Only what happened after this one.")] = 0,
     category: CategoryOption = None,
     limit: Annotated[int, Option(min=1, max=1_000_000, help="The newest so many.")] = 20,
+    queue: Annotated[bool, Option("--queue", help="What was done in the queue of changes instead.")] = False,
 ) -> None:
-    """The newest changes, the latest one last."""
+    """The newest revisions, or what was done in the queue, the latest last."""
+    if queue:
+        log_of_queue(session, since, limit)
+        return
     store = session.store
     after = since if category else max(since, store.head() - limit)
     events = deque(store.events(since=after, category=category and known(category)), maxlen=limit)

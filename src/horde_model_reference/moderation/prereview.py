@@ -244,6 +244,8 @@ def _bad_files(case: _Case) -> Told:
             yield f"{path}.file_name", error.reason
         if file.get("sha256sum", "") not in ("", "FIXME") and not known_hash(file):
             yield f"{path}.sha256sum", "is neither 64 hexadecimal digits nor FIXME, which says that nobody computed it"
+        if isinstance(size := file.get("size_bytes"), int) and size < 0:
+            yield f"{path}.size_bytes", "is less than nothing"
 
 
 def _bad_urls(case: _Case) -> Told:

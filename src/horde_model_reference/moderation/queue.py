@@ -90,6 +90,9 @@ class Queue:
             change.after(Action.edit, 0)  # what may not be edited is refused before anybody looks at what was said
             if change.operation == "delete":
                 raise ChangeRefused(change_id, "deletes its record, so there is nothing to edit")
+            if payload.get("name", change.model_name) != change.model_name:
+                raise ChangeRefused(change_id, f"is for {change.model_name}: another name is another proposal")
+            payload = {"name": change.model_name, **payload}
             edited = change.model_copy(update={"payload": payload, "notes": notes or change.notes})
             edited = self._looked_at(unit, edited, _document(unit, change))
             return self._become(unit, edited, Action.edit, by, {}, before=change.payload)
