@@ -27,8 +27,8 @@ def test_every_route_answers_with_and_without_the_prefix(client: httpx.Client) -
 
 
 def test_the_mode_is_what_it_is(client: httpx.Client) -> None:
-    """A PRIMARY that takes no writes yet says so."""
-    expected = {"replicate_mode": "PRIMARY", "canonical_format": "v2", "writable": False}
+    """A PRIMARY takes writes, in its canonical format, and says so."""
+    expected = {"replicate_mode": "PRIMARY", "canonical_format": "v2", "writable": True}
     assert client.get("/replicate_mode").json() == expected
 
 
