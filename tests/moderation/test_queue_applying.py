@@ -178,10 +178,10 @@ def test_a_correction_of_the_history_is_a_change_like_any_other(queue: Queue) ->
 
 @pytest.mark.parametrize("operation", ["create", "update", "delete"])
 def test_a_revert_gives_back_the_same_bytes(queue: Queue, operation: str) -> None:
-    """In the same place of the category; and the revert can be reverted."""
+    """What was deleted comes back at the end, where this one was; and the revert can be reverted."""
     for name in "xyz":
         applied(queue, name=name)
-    name = "a" if operation == "create" else "y"
+    name = "a" if operation == "create" else "z"
     before = bodies(queue)
     change = accepted(queue, queue.propose(proposal(operation, name, blip(name, version="9")), EVE))  # type: ignore[arg-type]
     after = bodies(queue)

@@ -209,7 +209,8 @@ class Queue:
         return self.apply([c.change_id for c in mine], by, job_id=job_id, atomic=atomic)
 
     def revert(self, change_id: int, by: Actor, reason: str) -> Change:
-        """Take an applied change back: a new change, applied at once, after which the record is what it was before."""
+        """Take an applied change back: a new change, applied at once, after which the record is what it was before. One
+        that was deleted comes back at the end of its category, as whatever is created does."""
         with self._unit(by) as unit:
             change = unit.queue.change(change_id)
             change.after(Action.revert, 0)  # what is not applied is refused
@@ -232,7 +233,7 @@ class Queue:
             origin = unit.queue.origin(_integer(made.get("previous")))
             if document and held and held.origin and origin is None:
                 origin = _said_in_legacy(change, document)  # an origin is never taken away, so it says the same
-            return self._at_once(unit, inverse, by, document, origin, _integer(made.get("position")))
+            return self._at_once(unit, inverse, by, document, origin)
 
     def write(self, proposal: Proposal, by: Actor) -> Change:
         """Propose and apply at once: what approvers do where the operator has turned the queue off."""
@@ -367,10 +368,9 @@ class Queue:
         by: Actor,
         document: str | None,
         origin: str | None = None,
-        position: int | None = None,
     ) -> Change:
         approved = self._approved(unit, unit.queue.add(change), by)
-        return self._written(unit, approved, by, document, origin, f"apply-{change.change_id}", position)
+        return self._written(unit, approved, by, document, origin, f"apply-{change.change_id}")
 
     def _looked_at(self, unit: UnitOfWork, change: Change, before: JsonObject | None) -> Change:
         """The change with its payload as it will be kept, and what the machine noticed. Raises `ProposalInvalid`."""
@@ -426,7 +426,6 @@ class Queue:
         document: str | None,
         origin: str | None,
         job_id: str,
-        position: int | None = None,
     ) -> Change:
         """Write the record as the change has it, and the change as applied."""
         category, name, note = change.category, change.model_name, f"change {change.change_id}"
@@ -440,7 +439,6 @@ class Queue:
                 origin=origin,
                 expected=change.base_revision,
                 note=note,
-                position=position,
             )
         facts = _by("applied", by, self._now()) | {"applied_job_id": job_id}
         facts["applied_revision"] = event.revision if event else None

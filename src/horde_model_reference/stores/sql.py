@@ -103,11 +103,8 @@ class UnitOfWork:
         expected: int | None = None,
         note: str = "",
         kind: Kind = Kind.RECORD,
-        position: int | None = None,
     ) -> Event | None:
         """Create or update a record: `document` is compact JSON in valid UTF-8. None where nothing would change.
-
-        `position` puts a record that is created where one stood before.
 
         `expected` is the revision at which the record was read (0 for "there was none"); raises `WriteConflict` where
         it has moved since, and `MalformedInput` for a name or note that cannot be stored.
@@ -118,7 +115,7 @@ class UnitOfWork:
             origin = None  # it is told only where it changes
         if held is not None and origin is None and document == held.document:
             return None
-        return self._append(key, held, document, origin, note, position)
+        return self._append(key, held, document, origin, note)
 
     def delete(
         self, category: Category, name: str, *, expected: int | None = None, note: str = "", kind: Kind = Kind.RECORD
@@ -150,15 +147,7 @@ class UnitOfWork:
             raise WriteConflict(self._url, category, name, expected, actual)
         return held
 
-    def _append(
-        self,
-        key: _Key,
-        held: Entry | None,
-        document: str | None,
-        origin: str | None,
-        note: str,
-        place: int | None = None,
-    ) -> Event:
+    def _append(self, key: _Key, held: Entry | None, document: str | None, origin: str | None, note: str) -> Event:
         kind, category, name = key
         self.revision += 1
         event = Event(
@@ -169,7 +158,7 @@ class UnitOfWork:
             category=category,
             name=name,
             operation=Operation.DELETE if document is None else Operation.UPDATE if held else Operation.CREATE,
-            position=held.position if held else place or self.revision,
+            position=held.position if held else self.revision,
             previous=held.revision if held else None,
             document=document,
             origin=origin,
