@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from horde_model_reference.domain.categories import get_all_registered_categories
@@ -305,6 +305,8 @@ _FIELDS = st.sampled_from(
     st.dictionaries(_FIELDS, _JSON | st.fixed_dictionaries({"download": st.lists(_JSON, max_size=3)})),
     st.none() | st.dictionaries(_FIELDS, _JSON),
 )
+@example("image_generation", {"baseline": {"download": []}}, None)
+@example("blip", {"tags": [{"\ud800": None}, "\udfff", float("nan")]}, {"tags": []})
 def test_whatever_is_sent_is_settled_or_refused(category: str, document: JsonObject, before: JsonObject | None) -> None:
     """Nothing else is ever raised; what was settled settles to itself, and pre-review can read anything."""
     prereview(category, "m", before, document)

@@ -6,12 +6,11 @@ matters is whether a worker gets other bytes than before. A file that moved is h
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
-
-from pydantic_core import to_json
 
 from horde_model_reference.domain.findings import JsonObject, JsonValue
 
@@ -192,5 +191,6 @@ def _words(path: str, old: JsonValue, new: JsonValue) -> str:
 
 
 def _brief(value: JsonValue) -> str:
-    text = (value or '""') if isinstance(value, str) else to_json(value).decode()
+    text = (value or '""') if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = text.encode(errors="backslashreplace").decode()  # half a character, which nobody could be sent
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

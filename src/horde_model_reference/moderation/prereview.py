@@ -298,7 +298,8 @@ def _vocabulary(case: _Case) -> Told:
     for known, value in case.judged[0].unknown_values() if case.judged[0] else ():
         yield known.field, f"{value[:80]!r} is not known to this version; it is kept as written"
     baseline = case.document.get("baseline")
-    if case.category == _IMAGE and baseline in IMAGE_BASELINES and baseline not in get_all_registered_baselines():
+    names_one = case.category == _IMAGE and isinstance(baseline, str) and baseline in IMAGE_BASELINES
+    if names_one and baseline not in get_all_registered_baselines():
         yield "baseline", f"{baseline!r} is another name of a baseline; programs expect the canonical one"
 
 
