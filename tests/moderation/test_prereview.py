@@ -88,7 +88,7 @@ def test_every_recorded_proposal_gives_the_recorded_payload() -> None:
         metadata |= {} if created else {"created_at": 7, "created_by": "other"}
         if "record_type" in sent:  # the generic route: the peer stored the record as one of another class
             wanted["model_classification"] = {"domain": "image", "purpose": "feature_extractor"}
-        settled, findings = strictly(category, name, sent, before)
+        settled, findings, _read = strictly(category, name, sent, before)
         assert json.dumps(settled) == json.dumps(wanted)
         assert findings == ()
         checked += 1
@@ -104,11 +104,11 @@ def test_every_real_record_may_be_proposed_again_and_settles_to_itself(real_data
             name = incoming.name
             before = cast("JsonObject", json.loads(incoming.document))
             try:
-                settled, _ = strictly(category, name, before | {"name": name}, before)
+                settled, *_ = strictly(category, name, before | {"name": name}, before)
             except ProposalInvalid as refusal:
                 refusals.append((category, name, str(refusal)))
                 continue
-            again, findings = strictly(category, name, settled, before)
+            again, findings, _read = strictly(category, name, settled, before)
             assert (again, findings) == (settled, ())
             found = prereview(category, name, before, as_stored(category, name, settled))
             assert not {"schema", "lost_field", "difference"} & {each.check for each in found}, (name, found)
@@ -121,7 +121,7 @@ def test_a_record_that_was_read_over_http_may_be_sent_back() -> None:
     """What was only promised to readers does not become part of the record."""
     before: JsonObject = {"name": "a/m", "parameters": 7}
     guidance: JsonObject = {"status": "undocumented", "primary_profile_id": None, "supplemental_profile_ids": []}
-    settled, _ = strictly("text_generation", "a/m", {**before, "guidance": guidance}, before)
+    settled, *_ = strictly("text_generation", "a/m", {**before, "guidance": guidance}, before)
     assert "guidance" not in settled
     assert as_stored("text_generation", "a/m", settled)["parameters"] == 7
     assert "parameters_count" not in as_stored("text_generation", "a/m", settled)
@@ -138,17 +138,17 @@ def test_what_is_the_servers_is_never_taken_from_the_proposal() -> None:
     }
     held: JsonObject = {"created_at": 5, "updated_at": 6, "updated_by": "z"}
     assert strictly("image_generation", "m", image(metadata=mine))[0]["metadata"] == {"schema_version": "2.1.0"}
-    settled, _ = strictly("image_generation", "m", image(metadata=mine), {"metadata": held})
+    settled, *_ = strictly("image_generation", "m", image(metadata=mine), {"metadata": held})
     assert settled["metadata"] == {"schema_version": "2.1.0", "created_at": 5}
 
 
 def test_licensing_is_kept_where_a_change_leaves_it_out_and_cannot_be_taken_away() -> None:
     """A creation without it, or with null, says that nobody concluded anything."""
-    block, _ = strictly("image_generation", "m", image(licensing=None))
+    block, *_ = strictly("image_generation", "m", image(licensing=None))
     assert cast("JsonObject", block["licensing"])["license_expression"] == "NOASSERTION"
     mit: JsonObject = {"license_expression": "MIT", "license_ids": ["MIT"]}
     mit |= {"commercial_use": "allowed", "redistribution": "allowed"}
-    kept, _ = strictly("image_generation", "m", image(), image(licensing=mit))
+    kept, *_ = strictly("image_generation", "m", image(), image(licensing=mit))
     assert mit.items() <= cast("JsonObject", kept["licensing"]).items()
     assert refused(image(licensing=None), before=image()) == ["licensing"]
     assert refused(image(licensing={**mit, "license_ids": []})) == ["licensing"]
@@ -158,7 +158,7 @@ def test_licensing_is_kept_where_a_change_leaves_it_out_and_cannot_be_taken_away
 def test_a_hash_in_capitals_is_put_right_and_that_is_told(given: str, kept: str) -> None:
     """The record holds small letters, the reviewer reads that it was otherwise; what was sent stays as it was."""
     sent = with_file(sha256sum=given)
-    settled, findings = strictly("image_generation", "m", sent)
+    settled, findings, _read = strictly("image_generation", "m", sent)
     assert f'"{kept}"' in json.dumps(settled)
     assert [(each.check, each.field) for each in findings] == [("hash", "config.download.0.sha256sum")]
     assert sent == with_file(sha256sum=given)
@@ -167,7 +167,7 @@ def test_a_hash_in_capitals_is_put_right_and_that_is_told(given: str, kept: str)
 @pytest.mark.parametrize("unknown", ["", "FIXME", "fixme", None])
 def test_an_unknown_hash_is_said_to_be_unknown(unknown: str | None) -> None:
     """Null and any spelling of FIXME are the word that the record class knows."""
-    settled, findings = strictly("image_generation", "m", with_file(sha256sum=unknown))
+    settled, findings, _read = strictly("image_generation", "m", with_file(sha256sum=unknown))
     assert findings == ()
     assert f'"sha256sum": "{"FIXME" if unknown != "" else ""}"' in json.dumps(settled)
 
@@ -311,7 +311,7 @@ def test_whatever_is_sent_is_settled_or_refused(category: str, document: JsonObj
     """Nothing else is ever raised; what was settled settles to itself, and pre-review can read anything."""
     prereview(category, "m", before, document)
     with suppress(ProposalInvalid):
-        settled, _ = strictly(category, "m", document, before)
+        settled, *_ = strictly(category, "m", document, before)
         assert strictly(category, "m", settled, before)[0] == settled
         json.dumps(settled, allow_nan=False).encode()
 
@@ -321,7 +321,7 @@ def test_whatever_is_sent_is_settled_or_refused(category: str, document: JsonObj
 
 def test_a_sound_proposal_has_nothing_to_tell() -> None:
     """Neither new nor unchanged; and a deletion is nothing to look into."""
-    settled, _ = strictly("image_generation", "m", image())
+    settled, *_ = strictly("image_generation", "m", image())
     assert told(None, settled) == told(settled, settled) == {}
     assert prereview("image_generation", "m", settled, None) == ()
 

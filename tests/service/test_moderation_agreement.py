@@ -3,6 +3,8 @@ feed and streams, metadata, manifest, files, the past, and another process over 
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import socket
@@ -24,7 +26,8 @@ from tests.service.moderated import Moderated, moderated
 from tests.service.servers import followed, within_deadline
 from tests.service.test_stream import Streamed
 
-CATEGORIES = ("blip",)
+CATEGORIES = ("blip", "image_generation", "text_generation")
+_PROMISED = {"record_type", "model_classification", "licensing", "guidance"}
 _STAMPS = ("created_at", "updated_at")
 
 
@@ -148,31 +151,45 @@ class Scene:
         bodies = [witness.agrees(revision, name, self.version) for witness in self.witnesses]
         files = self.files()
         assert bodies[0] == bodies[1]
-        kept, legacy = json.loads(files["v2"]), json.loads(files["v1"])
+        kept, legacy = json.loads(files["v2"]), _told_in(files["v1"])
         assert _without_what_is_only_told(bodies[0], kept) == kept
         assert {witness.get(f"v1/{self.category}").content for witness in self.witnesses} == {
             self.served.ask("GET", f"v1/{self.category}").content
         }
-        assert self.served.told("GET", f"v1/{self.category}") == legacy
-        assert list(legacy) == list(kept)
+        in_v1 = self.served.told("GET", f"v1/{self.category}")
+        if self.category == "text_generation":  # v1 adds the copies that backends offer, and tells numbers as such
+            assert legacy.keys() == kept.keys() <= in_v1.keys()
+        else:
+            assert in_v1 == legacy
+            assert list(legacy) == list(kept)
         assert json.loads(files["meta"]) == self.served.told("GET", f"{self.version}/metadata/{self.category}")
         assert self.served.store.verify() == []
         return files
 
 
+def _told_in(file: bytes) -> dict[str, JsonValue]:
+    """The entries of a legacy file, by name: JSON, or a table, whose rows v1 tells with their types."""
+    if file.startswith(b"{"):
+        entries: dict[str, JsonValue] = json.loads(file)
+        return entries
+    return {row["name"]: dict(row) for row in csv.DictReader(io.StringIO(file.decode()))}
+
+
 def _without_what_is_only_told(body: JsonObject, kept: JsonObject) -> dict[str, JsonValue]:
-    """A body of v2 without the times and the conclusion that a file does not have."""
+    """A body of v2 without what readers may rely on and a file need not have: see `formats/wire`."""
     told: dict[str, JsonValue] = json.loads(json.dumps(body))
     for name, record in told.items():
         held = kept.get(name)
         assert isinstance(record, dict)
         assert isinstance(held, dict)
-        if "licensing" not in held:
-            del record["licensing"]
+        for key in _PROMISED - held.keys():
+            record.pop(key, None)
         metadata, known = record["metadata"], held.get("metadata", {})
         assert isinstance(metadata, dict)
         assert isinstance(known, dict)
         record["metadata"] = {key: value for key, value in metadata.items() if key in known or key not in _STAMPS}
+        if "metadata" not in held and not record["metadata"]:
+            del record["metadata"]
     return told
 
 
@@ -195,8 +212,10 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
 def test_everything_tells_the_same_of_each_change(scene: Scene) -> None:
     """A record is created, updated and deleted, and each is taken back before the next: the files are as they were."""
     records = scene.served.told("GET", f"{scene.version}/{scene.category}")
-    first, record = next((name, each) for name, each in records.items() if isinstance(each, dict))
-    other, last = {**record, "name": first, "description": "It is said otherwise."}, list(records)[-1]
+    first, *_, last = scene.served.told("GET", f"v2/{scene.category}")
+    record = records[first]
+    assert isinstance(record, dict)
+    other = {**record, "name": first, "description": "It is said otherwise."}
     began = scene.files()
     for method, name, asked in (
         ("POST", "another", {**record, "name": "another"}),
@@ -211,4 +230,4 @@ def test_everything_tells_the_same_of_each_change(scene: Scene) -> None:
         scene.revert(number)
         now = scene.agree(name)
         assert now["v2"] == began["v2"]
-        assert json.loads(now["v1"]) == json.loads(began["v1"])
+        assert _told_in(now["v1"]) == _told_in(began["v1"])

@@ -97,6 +97,7 @@ def service(
 
 
 _used: set[Deliberate] = set()
+pytestmark = pytest.mark.xdist_group("moderation contract")  # the last test looks at what the others met
 
 
 def _undeclared(sample: Sample, ours: JsonValue) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from horde_model_reference.stores.queue import ChangeFilter
 from tests.stores.processes import first_line_of, let_go
 from tests.torture.writers import CATEGORY, opened, start
 
-__all__ = ["Outcome", "torture"]
+__all__ = ["Outcome", "look_at", "said_by", "torture"]
 
 _LONGEST = 0.4
 """Seconds that a writer lives, at most; it ends anywhere between its first step and there."""
@@ -34,31 +35,30 @@ class Outcome:
     inconsistent: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
 
-    @property
-    def sound(self) -> bool:
-        """Whether nothing is wrong, and it was a test at all."""
-        return self.acknowledged > self.kills and not (self.lost or self.inconsistent or self.stale)
 
-
-def torture(address: str, root: Path, kills: int) -> Outcome:
+def torture(outcome: Outcome, address: str, root: Path, kills: int) -> None:
     """Start, kill, look: that many times over one database and one mirror."""
-    outcome = Outcome()
     for turn in range(kills):
         with start("doomed", address, str(root), str(turn)) as writer:
             assert first_line_of(writer) == "ready"
             let_go(writer)
             time.sleep(random.random() * _LONGEST)
             writer.send_signal(signal.SIGKILL)
-            assert writer.stdout is not None
-            said = [json.loads(line) for line in writer.stdout if line.endswith("\n")]
+            said = said_by(writer)
         outcome.kills += 1
         outcome.acknowledged += len(said)
-        _look(outcome, opened(address), root, said)
-    return outcome
+        look_at(outcome, address, root, said)
 
 
-def _look(outcome: Outcome, queue: Queue, root: Path, said: list[list[object]]) -> None:
+def said_by(writer: subprocess.Popen[str]) -> list[list[object]]:
+    """What was acknowledged until the end; half a line was not."""
+    assert writer.stdout is not None
+    return [json.loads(line) for line in writer.stdout if line.endswith("\n")]
+
+
+def look_at(outcome: Outcome, address: str, root: Path, said: list[list[object]]) -> None:
     """What the next process finds when it starts."""
+    queue = opened(address)
     mirror = Mirror(queue.store, root)
     mirror.refresh()
     for status, number, name, *made in said:

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from horde_model_reference.domain.changes import Actor, Role
 from horde_model_reference.domain.findings import JsonObject
-from horde_model_reference.errors import ChangeOutdated, ChangeRefused
+from horde_model_reference.errors import ChangeOutdated, ChangeRefused, HordeModelReferenceError, StoreError
 from horde_model_reference.exchange.exporting import Mirror
 from horde_model_reference.moderation.neighbours import NeighbourIndex
 from horde_model_reference.moderation.queue import Proposal, Queue
@@ -26,6 +27,7 @@ from horde_model_reference.stores.sql import SqlStore
 __all__ = ["CATEGORY", "SHARED", "opened", "start"]
 
 CATEGORY, SHARED = "blip", "shared"
+_Made = TypeVar("_Made")
 _APPROVER, _REQUESTOR = (
     Actor(id=number, username=f"user#{number}", roles=frozenset({role}))
     for number, role in (("101", Role.approver), ("202", Role.requestor))
@@ -114,8 +116,40 @@ def _doomed(address: str, root: str, turn: str) -> None:
         list(pool.map(write, range(3)))
 
 
+def _told(address: str, root: str, turn: str) -> None:
+    """One story in one thread, with the mirror; a step that is refused is tried again with a name of its own."""
+    queue = opened(address)
+    queue.store.subscribe(Mirror(queue.store, Path(root)).keep_up)
+    queue.store.head()
+    _wait()
+    name, number = turn, 0
+    for attempt in range(3):
+        with suppress(HordeModelReferenceError):
+            name = f"{turn}/{attempt}"
+            number = queue.propose(_proposal(name, "1"), _REQUESTOR).change_id
+            break
+    _say("pending", number, name)
+    _again(lambda: queue.decide("story", _APPROVER, approved=[number]))
+    _say("approved", number, name)
+    applied = _again(lambda: queue.apply([number], _APPROVER, job_id=name)).changes[0]
+    _say("applied", number, name, applied.applied_revision)
+    inverse = _again(lambda: queue.revert(number, _APPROVER, "torture"))
+    _say("applied", inverse.change_id, name, inverse.applied_revision)
+
+
+def _again(step: Callable[[], _Made]) -> _Made:
+    try:
+        return step()
+    except StoreError:
+        return step()
+
+
 def _say(*words: object) -> None:
-    os.write(1, (json.dumps(words) + "\n").encode())  # one call of the system, so that lines stay whole
+    line = (json.dumps(words) + "\n").encode()
+    try:
+        os.write(1, line)  # one call of the system, so that lines stay whole
+    except OSError:  # the one that was let fail
+        os.write(1, line)
 
 
 def _wait() -> None:
@@ -123,7 +157,7 @@ def _wait() -> None:
     sys.stdin.readline()
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {"write": _write, "approve": _approve, "doomed": _doomed}
+_COMMANDS: dict[str, Callable[..., None]] = {"write": _write, "approve": _approve, "doomed": _doomed, "story": _told}
 
 if __name__ == "__main__":
     _COMMANDS[sys.argv[1]](*sys.argv[2:])

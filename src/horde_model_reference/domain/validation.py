@@ -72,12 +72,12 @@ def validate_record(
     category: Category, name: str, document: JsonValue
 ) -> tuple[GenericModelRecord | None, list[Finding]]:
     """The same for one record: it, or None and the reasons, one for each field that is wrong."""
-    if wrong := [_error("a number must be finite", name, path) for path in not_finite(document)]:
-        return None, wrong
     record_type = get_record_type_for_category(category)
     try:
-        # As JSON, because pydantic reads JSON and Python values by different rules (an enum member, a date).
-        return record_type.model_validate_json(to_json(document)), []
+        data = to_json(document)  # because pydantic reads JSON and Python values by different rules (an enum, a date)
+        if any(word in data for word in _NOT_FINITE) and (places := list(not_finite(document))):
+            return None, [_error("a number must be finite", name, path) for path in places]
+        return record_type.model_validate_json(data), []
     except PydanticSerializationError as error:
         return None, [_error(f"cannot be written as JSON: {error}", name)]
     except ValidationError as error:

@@ -10,16 +10,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from typing import TypeAlias, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from horde_model_reference.domain.changes import NamedFinding
 from horde_model_reference.domain.differences import Difference, differences
@@ -87,10 +86,15 @@ class _Case:
     before: JsonObject | None
     document: JsonObject
     neighbours: Neighbours = field(default_factory=Neighbours)
+    read: GenericModelRecord | None = None
 
     @cached_property
     def judged(self) -> tuple[GenericModelRecord | None, list[Finding]]:
-        return validate_record(self.category, self.name, self.document)
+        return (self.read, []) if self.read is not None else validate_record(self.category, self.name, self.document)
+
+    @cached_property
+    def data(self) -> bytes:
+        return to_json(self.document)
 
     @cached_property
     def changes(self) -> list[Difference]:
@@ -110,32 +114,40 @@ Rule: TypeAlias = tuple[str, Severity, Callable[[_Case], Told]]
 
 def strictly(
     category: str, name: str, document: JsonValue, before: JsonObject | None = None
-) -> tuple[JsonObject, tuple[NamedFinding, ...]]:
-    """The v2 record that a proposal amounts to, written out as its class does, and what was put right on the way.
+) -> tuple[JsonObject, tuple[NamedFinding, ...], GenericModelRecord]:
+    """The v2 record that a proposal amounts to, written out as its class does; what was put right on the way; and it
+    as that class.
 
     `before` is the stored record that it replaces, None where it creates one: that decides about the name, the baseline
     and the licensing, and is where the fields come from that are the server's. Raises `ProposalInvalid`.
     """
     if not isinstance(document, dict):
         raise ProposalInvalid([NamedFinding(check="schema", severity=Severity.ERROR, reason="a record is an object")])
-    if wrong := _Case(category, name, before, document).found(_BOUNDS):
+    given = _Case(category, name, before, document)
+    if wrong := given.found(_BOUNDS):
         raise ProposalInvalid(wrong)
-    case = _Case(category, name, before, _settled(category, name, deepcopy(document), before))
+    case = _Case(category, name, before, _settled(category, name, from_json(given.data), before))
     told = case.found((("hash", Severity.WARNING, _settle_hashes),))
     wrong, record = case.found(_STRICT), case.judged[0]
     if wrong or record is None:
         raise ProposalInvalid(wrong)
-    return record.model_dump(mode="json", exclude_none=True, warnings=False), told
+    return record.model_dump(mode="json", exclude_none=True, warnings=False), told, record
 
 
 def prereview(
-    category: str, name: str, before: JsonObject | None, after: JsonObject | None, neighbours: Neighbours | None = None
+    category: str,
+    name: str,
+    before: JsonObject | None,
+    after: JsonObject | None,
+    neighbours: Neighbours | None = None,
+    read: GenericModelRecord | None = None,
 ) -> tuple[NamedFinding, ...]:
     """What a person should look at in a change from `before` to `after`, v2 documents as stored; None is "no record".
 
     An `ERROR` is what nobody should publish: no valid record, or other bytes under the same address. All else warns.
+    `read` is `after` as its class, where somebody has it.
     """
-    return () if after is None else _Case(category, name, before, after, neighbours or Neighbours()).found(CHECKS)
+    return () if after is None else _Case(category, name, before, after, neighbours or Neighbours(), read).found(CHECKS)
 
 
 def as_stored(category: str, name: str, payload: JsonObject) -> JsonObject:
@@ -178,11 +190,17 @@ def _settled(category: str, name: str, given: JsonObject, before: JsonObject | N
         own = {key: value for key, value in (metadata or {}).items() if f"metadata.{key}" not in _SERVERS}
         proposal["metadata"] = own | {key: was[key] for key in _CREATED if isinstance(was, dict) and key in was}
     if "licensing" not in proposal or (before is None and proposal["licensing"] is None):
-        unknown = unknown_model_licensing(_NO_LICENSING if before is None else _LEGACY_LICENSING)
-        proposal["licensing"] = held.get("licensing") or unknown.model_dump(mode="json")
+        proposal["licensing"] = held.get("licensing") or _unknown(
+            _NO_LICENSING if before is None else _LEGACY_LICENSING
+        )
     if category == _TEXT and not proposal.get("text_model_group"):
         proposal["text_model_group"] = text_model_group(name)
     return proposal
+
+
+@cache
+def _unknown(notes: str) -> JsonValue:
+    return unknown_model_licensing(notes).model_dump(mode="json")
 
 
 def _settle_hashes(case: _Case) -> Told:
@@ -197,26 +215,33 @@ def _settle_hashes(case: _Case) -> Told:
 
 def _out_of_bounds(case: _Case) -> Told:
     wrong = list(islice(_excesses(case.document), _MOST_TOLD))
-    if not wrong and len(to_json(case.document)) > _MOST_BYTES:
+    if not wrong and len(case.data) > _MOST_BYTES:
         wrong = [("", f"is larger than {_MOST_BYTES:,} bytes")]
     return iter(wrong)
 
 
-def _excesses(value: JsonValue, path: str = "", depth: int = 0) -> Told:
+def _excesses(document: JsonObject) -> Told:
     """What nobody could store, send or read. A bad key is told of where it is, since it may be unprintable."""
-    text = value if isinstance(value, str) else "".join(value) if isinstance(value, dict) else ""
-    most = _MOST_IN.get(path, _MOST_ITEMS)
-    if len(text) > _LONGEST or (isinstance(value, dict | list) and len(value) > most):
-        yield path, f"is too long: {_LONGEST:,} characters or {most:,} items are allowed"
-    elif bad := _UNSOUND.search(text):
-        yield path, f"holds U+{ord(bad[0]):04X}, a control, direction-changing or incomplete character"
-    elif isinstance(value, int | float) and not -_LARGEST < value < _LARGEST:  # NaN is not between anything
-        yield path, "is no number that can be kept"
-    elif depth > _DEEPEST:
-        yield path, f"is nested more than {_DEEPEST} levels deep"
-    elif isinstance(value, dict | list):
-        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _excesses(child, f"{path}.{key}" if path else str(key), depth + 1)
+    left: list[tuple[str, JsonValue, int]] = [("", document, 0)]
+    while left:
+        path, value, depth = left.pop()
+        if value is None or isinstance(value, bool):
+            continue
+        if isinstance(value, int | float):
+            if not -_LARGEST < value < _LARGEST:  # NaN is not between anything
+                yield path, "is no number that can be kept"
+            continue
+        text = value if isinstance(value, str) else "".join(value) if isinstance(value, dict) else ""
+        most = _MOST_IN.get(path, _MOST_ITEMS)
+        if len(text) > _LONGEST or (not isinstance(value, str) and len(value) > most):
+            yield path, f"is too long: {_LONGEST:,} characters or {most:,} items are allowed"
+        elif bad := _UNSOUND.search(text):
+            yield path, f"holds U+{ord(bad[0]):04X}, a control, direction-changing or incomplete character"
+        elif depth > _DEEPEST:
+            yield path, f"is nested more than {_DEEPEST} levels deep"
+        elif not isinstance(value, str):
+            inside = [*value.items()] if isinstance(value, dict) else [*enumerate(value)]
+            left += ((f"{path}.{key}" if path else str(key), child, depth + 1) for key, child in reversed(inside))
 
 
 def _bad_names(case: _Case) -> Told:
@@ -286,12 +311,13 @@ def _schema(case: _Case) -> Told:
 
 
 def _unknown_fields(value: object, path: str = "") -> Told:
-    known = list(type(value).model_fields) if isinstance(value, BaseModel) else []
-    for key in (value.model_extra or ()) if isinstance(value, BaseModel) else ():
-        close = get_close_matches(key, known, 1)
-        yield path + key, f"is no field that this version knows{f'; is {close[0]} meant?' if close else ''}"
-    for place, child in enumerate(value) if isinstance(value, list) else ((key, getattr(value, key)) for key in known):
-        yield from _unknown_fields(child, f"{path}{place}.")
+    if isinstance(value, BaseModel):
+        for key in value.model_extra or ():
+            close = get_close_matches(key, list(type(value).model_fields), 1)
+            yield path + key, f"is no field that this version knows{f'; is {close[0]} meant?' if close else ''}"
+    for place, child in enumerate(value) if isinstance(value, list) else vars(value).items() if value else ():
+        if isinstance(child, BaseModel | list):
+            yield from _unknown_fields(child, f"{path}{place}.")
 
 
 def _vocabulary(case: _Case) -> Told:

@@ -16,6 +16,7 @@ from horde_model_reference.domain.changes import Action, Actor, Change, Comment,
 from horde_model_reference.domain.differences import differences
 from horde_model_reference.domain.events import Entry
 from horde_model_reference.domain.findings import JsonObject, JsonValue
+from horde_model_reference.domain.records import GenericModelRecord
 from horde_model_reference.errors import (
     ChangeNotFound,
     ChangeOutdated,
@@ -163,6 +164,7 @@ class Queue:
             told: dict[str, JsonValue] = {"batch_id": batch, "batch_title": title}
             yes = []
             for change in map(unit.queue.change, dict.fromkeys(approved)):
+                change.after(Action.approve, 0)  # what is not pending is refused before anybody asks whose it is
                 own = change.requested_by == by.id
                 if own and not self.allow_self_approval:
                     raise NotAllowed(f"change {change.change_id} is your own: another approver has to look at it")
@@ -375,16 +377,20 @@ class Queue:
     def _looked_at(self, unit: UnitOfWork, change: Change, before: JsonObject | None) -> Change:
         """The change with its payload as it will be kept, and what the machine noticed. Raises `ProposalInvalid`."""
         told: tuple[NamedFinding, ...] = ()
+        read, is_v2 = None, change.domain == "v2"
         if change.operation != "delete":
-            given = wanted(change, before) if change.domain == "legacy" else change.payload
-            payload, told = strictly(change.category, change.model_name, given, before)
-            change = change.model_copy(update={"payload": payload} if change.domain == "v2" else {})
-        return change.model_copy(update={"findings": told + self._noticed(unit, change, before)})
+            given = change.payload if is_v2 else wanted(change, before)
+            payload, told, record = strictly(change.category, change.model_name, given, before)
+            if is_v2:
+                change, read = change.model_copy(update={"payload": payload}), record
+        return change.model_copy(update={"findings": told + self._noticed(unit, change, before, read)})
 
-    def _noticed(self, unit: UnitOfWork, change: Change, before: JsonObject | None) -> tuple[NamedFinding, ...]:
+    def _noticed(
+        self, unit: UnitOfWork, change: Change, before: JsonObject | None, read: GenericModelRecord | None = None
+    ) -> tuple[NamedFinding, ...]:
         after = wanted(change, before)
-        near = self.neighbours.near(change.category, change.model_name, after or {}, unit.revision)
-        return prereview(change.category, change.model_name, before, after, near)
+        near = self.neighbours.near(change.category, change.model_name, after or {}, unit.queue.head)
+        return prereview(change.category, change.model_name, before, after, near, read)
 
     def _become(
         self,

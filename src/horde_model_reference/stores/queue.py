@@ -36,7 +36,8 @@ _WAITING = select(CHANGES.c.batch_id).where(CHANGES.c.status == Status.approved)
 _HIGHEST = (
     select(func.max(column)).where(column.is_not(None)).scalar_subquery() for column in (_ANY.change_id, _ANY.batch_id)
 )
-_NEWEST = select(_LOGGED.event_id, _LOGGED.hash, *_HIGHEST).order_by(_LOGGED.event_id.desc()).limit(1)
+_HEAD = select(func.max(EVENTS.c.revision)).scalar_subquery()
+_NEWEST = select(_LOGGED.event_id, _LOGGED.hash, *_HIGHEST, _HEAD).order_by(_LOGGED.event_id.desc()).limit(1)
 _MADE = select(EVENTS).where(EVENTS.c.revision == bindparam("revision"))
 
 
@@ -76,6 +77,7 @@ class QueueRows:
         self._connection = connection
         self._newest: tuple[int, str, int, int] | None = None
         """Of the log: the last event and its hash, and the highest numbers of a change and of a batch."""
+        self._head: int | None = None
 
     def change(self, change_id: int) -> Change:
         """Raises `ChangeNotFound`."""
@@ -91,6 +93,12 @@ class QueueRows:
         found = [Change.model_validate_json(document) for document in self._connection.scalars(query)]
         whole = limit is None and not offset
         return found, len(found) if whole else self._number(select(func.count()).select_from(CHANGES).where(*mine))
+
+    @property
+    def head(self) -> int | None:
+        """The newest revision of the reference, read along with the log; None where that is empty."""
+        self._last()
+        return self._head
 
     def next_change(self) -> int:
         """A number that no change has had."""
@@ -158,7 +166,7 @@ class QueueRows:
     def _last(self) -> tuple[int, str, int, int]:
         if self._newest is None:
             row = self._connection.execute(_NEWEST).one_or_none()
-            self._newest = (row[0], row[1], row[2], row[3] or 0) if row else (0, GENESIS, 0, 0)
+            self._newest, self._head = ((*row[:3], row[3] or 0), row[4] or 0) if row else ((0, GENESIS, 0, 0), None)
         return self._newest
 
     def _number(self, query: object) -> int:

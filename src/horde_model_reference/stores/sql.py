@@ -59,20 +59,24 @@ _DELETE, _INSERT, _LOG = RECORDS.delete().where(*_THIS_ROW), RECORDS.insert(), E
 class UnitOfWork:
     """Changes that commit together or not at all. Nobody sees them before the commit, and then all at once.
 
-    The store makes it, and holds the write lock while this exists. `revision` is the newest one with its own changes.
+    The store makes it, and holds the write lock while this exists.
     """
 
     def __init__(self, connection: Connection, url: str, *, actor: str, at: int) -> None:
         self._connection = connection
         self._url = url
         self._actor = actor
-        last: tuple[int, str, int] = connection.execute(_LAST_EVENT).one_or_none() or (0, GENESIS, at)
-        self.revision, self._hash, last_at = last
-        self._at = max(at, last_at)  # a clock set back must not put events out of order in time
+        self._at = at
+        self._newest: tuple[int, str, int] | None = None
         self._seen: dict[_Key, Entry | None] = {}
         self._whole: set[tuple[Kind, str]] = set()
         self.events: list[Event] = []
         self.queue = QueueRows(connection)
+
+    @property
+    def revision(self) -> int:
+        """The newest one with its own changes."""
+        return self._last()[0]
 
     def entry(self, category: Category, name: str, *, kind: Kind = Kind.RECORD) -> Entry | None:
         """The record as this unit of work sees it."""
@@ -149,27 +153,33 @@ class UnitOfWork:
 
     def _append(self, key: _Key, held: Entry | None, document: str | None, origin: str | None, note: str) -> Event:
         kind, category, name = key
-        self.revision += 1
+        last, before, last_at = self._last()
         event = Event(
-            revision=self.revision,
-            at=self._at,
+            revision=last + 1,
+            at=max(self._at, last_at),  # a clock set back must not put events out of order in time
             actor=self._actor,
             kind=kind,
             category=category,
             name=name,
             operation=Operation.DELETE if document is None else Operation.UPDATE if held else Operation.CREATE,
-            position=held.position if held else self.revision,
+            position=held.position if held else last + 1,
             previous=held.revision if held else None,
             document=document,
             origin=origin,
             note=note,
         )
-        event = replace(event, hash=event.chained_to(self._hash))
-        self._hash = event.hash
+        event = replace(event, hash=event.chained_to(before))
+        self._newest = event.revision, event.hash, event.at
         self.events.append(event)
         kept = held.origin if held and origin is None else origin
         self._seen[key] = None if document is None else Entry(event.position, event.revision, document, kept)
         return event
+
+    def _last(self) -> tuple[int, str, int]:
+        """Revision, hash and time of the newest event; many units write to the queue alone and never ask."""
+        if self._newest is None:
+            self._newest = self._connection.execute(_LAST_EVENT).one_or_none() or (0, GENESIS, 0)
+        return self._newest
 
 
 def _parameters(key: Sequence[str]) -> _Row:
