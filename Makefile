@@ -38,7 +38,7 @@ demo: $(READY) ## The whole path on one machine: import, serve, read back, query
 	@$(BIN)/python -m horde_model_reference demo $(if $(DATA),--data "$(DATA)")
 
 test: $(READY) ## The tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) $(TESTS) $(ARGS)
 
 matrix: $(READY) ## The failure matrix of a replica, played and printed
 	@$(BIN)/python -m tests.resilience $(ARGS)
@@ -55,7 +55,7 @@ test-all-pythons: ## The tests on every Python found, each in an environment of 
 	    version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	    echo "== Python $$version"; \
 	    tools/setup_venv.sh "$$python" .venv-$$version requirements/dev.txt --editable . || exit 1; \
-	    .venv-$$version/bin/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS) $(ARGS) || exit 1; \
+	    .venv-$$version/bin/python -m pytest -n $(JOBS) $(TESTS) $(ARGS) || exit 1; \
 	    ran="$$ran $$version"; \
 	done; echo "Passed on:$$ran"; test -n "$$ran"
 
