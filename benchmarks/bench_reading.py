@@ -94,8 +94,7 @@ def bodies() -> Iterator[tuple[str, bytes]]:
 
 def _import_rows(home: Path) -> Iterator[Row]:
     bare, ours, settings, start = in_turns(
-        PROCESSES,
-        *(process(program, home) for program in ("", _IMPORT, "import pydantic_settings", _READ_ALL)),
+        PROCESSES, *(process(program, home) for program in ("", _IMPORT, "import pydantic_settings", _READ_ALL))
     )
     yield Row("`import horde_model_reference`, whole process", "bare interpreter", bare, ours, 2.5)
     done = subprocess.run(

@@ -74,9 +74,7 @@ def main() -> int:
     median = statistics.median(lengths) if lengths else 0
     bodies_told = f"{len(lengths)} bodies, median {median:g}, longest {max(lengths, default=0)}"
     return finish(
-        "sizes",
-        _findings(product, total, median),
-        f"{total} lines in {len(product)} files, {bodies_told}{over}",
+        "sizes", _findings(product, total, median), f"{total} lines in {len(product)} files, {bodies_told}{over}"
     )
 
 

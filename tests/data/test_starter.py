@@ -200,11 +200,7 @@ def _real_files(record: JsonObject) -> dict[str, tuple[str, str, str]]:
     config = cast("JsonObject", record["config"])
     urls = {str(d["file_name"]): str(d["file_url"]) for d in _objects(config["download"])}
     return {
-        path: (
-            urls[path],
-            str(f.get("sha256sum") or "FIXME").lower(),
-            str(f.get("file_type")),
-        )
+        path: (urls[path], str(f.get("sha256sum") or "FIXME").lower(), str(f.get("file_type")))
         for f in _objects(config["files"])
         if not (path := str(f["path"])).endswith(".yaml")
     }

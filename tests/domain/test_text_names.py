@@ -10,11 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from horde_model_reference.domain.text_names import (
-    parse_text_model_name,
-    strip_backend_prefix,
-    text_model_group,
-)
+from horde_model_reference.domain.text_names import parse_text_model_name, strip_backend_prefix, text_model_group
 
 PIECES = [
     ("Llama-3-8B-Instruct-Q4_K_M", ("Llama-3", "8B", None, "Q4_K_M", "Instruct")),

@@ -52,12 +52,7 @@ def test_an_image_document_has_the_keys_of_the_contract_in_order() -> None:
     ]  # fmt: skip
     assert document["config"] == {
         "download": [
-            {
-                "file_name": "m.ckpt",
-                "file_url": "https://example.org/m",
-                "sha256sum": SHA,
-                "known_slow_download": False,
-            }
+            {"file_name": "m.ckpt", "file_url": "https://example.org/m", "sha256sum": SHA, "known_slow_download": False}
         ]
     }
     assert document["model_classification"] == {"domain": "image", "purpose": "generation"}

@@ -111,8 +111,7 @@ def test_a_chain_of_redirects_ends_after_five(network: HttpNetwork) -> None:
 
 
 @pytest.mark.parametrize(
-    "target",
-    ["http://169.254.169.254/latest", "//elsewhere.example/x", "file:///etc/passwd", "https://@/"],
+    "target", ["http://169.254.169.254/latest", "//elsewhere.example/x", "file:///etc/passwd", "https://@/"]
 )
 def test_a_redirect_off_the_list_is_not_followed(network: HttpNetwork, target: str) -> None:
     """Whatever it names; the finding says so."""

@@ -123,10 +123,7 @@ KEYS = st.lists(st.tuples(st.sampled_from(["size_on_disk_bytes", "version", "nsf
 
 @given(RECORDS, KEYS, st.none() | st.integers(-5, 5), st.none() | st.integers(-5, 5))
 def test_order_and_slices_are_those_of_plain_sorting(
-    records: list[ImageGenerationModelRecord],
-    keys: list[tuple[str, bool]],
-    limit: int | None,
-    offset: int | None,
+    records: list[ImageGenerationModelRecord], keys: list[tuple[str, bool]], limit: int | None, offset: int | None
 ) -> None:
     """Sorted by each key from the last to the first, missing values at the end or, descending, at the start."""
     expected = records

@@ -12,12 +12,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from horde_model_reference import (
-    MODEL_REFERENCE_CATEGORY,
-    ModelReferenceManager,
-    PrefetchStrategy,
-    StaticModelProvider,
-)
+from horde_model_reference import MODEL_REFERENCE_CATEGORY, ModelReferenceManager, PrefetchStrategy, StaticModelProvider
 from horde_model_reference.backends import ModelReferenceBackend
 from horde_model_reference.domain.findings import JsonObject
 from horde_model_reference.domain.records import EsrganModelRecord

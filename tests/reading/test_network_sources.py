@@ -174,10 +174,7 @@ def test_a_snapshot_that_is_ahead_is_not_taken_back_by_an_answer_without_a_revis
     replica.have["esrgan"] = snapshot(ESRGAN, source=replica.source.name, revision=9)
     replica.primary.feed = http(204)
     replica.read()
-    assert {name: have.revision for name, have in replica.have.items() if have} == {
-        "esrgan": 9,
-        "image_generation": 7,
-    }
+    assert {name: have.revision for name, have in replica.have.items() if have} == {"esrgan": 9, "image_generation": 7}
 
 
 _NAMES = st.sampled_from(["A", "B", "C", "ü/ß", ""])

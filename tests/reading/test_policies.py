@@ -333,8 +333,7 @@ def test_no_pause_is_too_long_after_any_number_of_failures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "least", "most"),
-    [(30.0, 30, 30), (0.0, 0.8, 1.2), (1e9, 3600, 3600), (math.inf, 3600, 3600)],
+    ("asked", "least", "most"), [(30.0, 30, 30), (0.0, 0.8, 1.2), (1e9, 3600, 3600), (math.inf, 3600, 3600)]
 )
 def test_a_pause_that_the_source_asked_for_is_obeyed_within_reason(asked: float, least: float, most: float) -> None:
     """`Retry-After: 1000000000` is somebody's mistake; 0 does not mean a thousand times a second."""

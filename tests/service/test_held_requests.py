@@ -141,12 +141,7 @@ def test_a_server_that_is_told_to_end_does_not_wait_for_those_who_wait(number: s
     ours = {"REPLICATE_MODE": "PRIMARY", "MIRROR_ENABLED": "false"}
     settings = {f"HORDE_MODEL_REFERENCE_{name}": value for name, value in ours.items()}
     environment = (
-        os.environ
-        | settings
-        | {
-            "AIWORKER_CACHE_HOME": str(tmp_path),
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        }
+        os.environ | settings | {"AIWORKER_CACHE_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     )
     words = [sys.executable, "-m", "uvicorn", "horde_model_reference.service.app:app", "--port", "0", "--no-use-colors"]
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as server:

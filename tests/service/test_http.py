@@ -140,8 +140,7 @@ def test_another_method_is_refused_with_those_that_are_not(client: httpx.Client,
 
 
 @pytest.mark.parametrize(
-    "known",
-    ["{}", "W/{}", '"other", {}', '{} , "other"', 'W/"other",W/{}', "*", '"a","b",{},"c"', ",{},"],
+    "known", ["{}", "W/{}", '"other", {}', '{} , "other"', 'W/"other",W/{}', "*", '"a","b",{},"c"', ",{},"]
 )
 @pytest.mark.parametrize("coding", [*CODINGS, "identity"])
 def test_who_has_it_is_told_so_however_it_is_spelt(client: httpx.Client, known: str, coding: str) -> None:

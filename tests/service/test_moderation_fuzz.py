@@ -82,12 +82,7 @@ def _asked(served: Moderated, operation: Operation, mode: GenerationMode) -> Cou
     answered: Counter[int] = Counter()
     documented = {int(status) for status in operation.definition.raw["responses"]}
 
-    @settings(
-        max_examples=_EXAMPLES[mode],
-        derandomize=True,
-        database=None,
-        suppress_health_check=[*HealthCheck],
-    )
+    @settings(max_examples=_EXAMPLES[mode], derandomize=True, database=None, suppress_health_check=[*HealthCheck])
     @given(case=operation.as_strategy(generation_mode=mode), number=st.integers(1, 6), aims=st.booleans())
     def check(case: Case[Any], number: int, aims: bool) -> None:
         if aims:

@@ -368,9 +368,7 @@ def test_a_chain_whose_primary_was_restored_ends_with_its_records_alone(tmp_path
             port, urls = int(url.rpartition(":")[2]), [url]
             for name in ("relay", "reader"):
                 chosen = make_settings(
-                    primary_api_url=f"{urls[-1]}/api",
-                    enable_github_fallback=False,
-                    cache_ttl_seconds=1,
+                    primary_api_url=f"{urls[-1]}/api", enable_github_fallback=False, cache_ttl_seconds=1
                 )
                 parts.append(assemble(Mode(ReplicateMode.REPLICA, False, tmp_path / name), chosen))
                 ends.callback(parts[-1].close)

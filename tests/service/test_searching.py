@@ -21,12 +21,7 @@ Record = dict[str, Any]
 
 _LICENCES: tuple[Record | None, ...] = (
     None,
-    {
-        "license_expression": "MIT",
-        "license_ids": ["MIT"],
-        "commercial_use": "unknown",
-        "redistribution": "allowed",
-    },
+    {"license_expression": "MIT", "license_ids": ["MIT"], "commercial_use": "unknown", "redistribution": "allowed"},
     {
         "license_expression": "MIT AND Apache-2.0",
         "license_ids": ["MIT", "Apache-2.0"],
@@ -230,6 +225,30 @@ def test_a_member_of_that_name_further_in_is_another(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_search_that_was_asked_before_tells_what_is_now(tmp_path: Path) -> None:
+    """What a service remembers of the plain filters is of the records that it remembers it for."""
+    store = ScriptedStore(tmp_path)
+
+    def put(**nsfw: bool) -> None:
+        with store.begin(actor="tests") as unit:
+            for name, value in nsfw.items():
+                record = {"name": name, "nsfw": value, "baseline": "stable_diffusion_1", "inpainting": False}
+                unit.put("image_generation", name, json.dumps(record))
+
+    with running(create_app(parts_over(store, tmp_path))) as url:
+
+        def found(asked: str) -> list[str]:
+            results = httpx.get(f"{url}{V2}/image_generation/search?{asked}").json()["results"]
+            return [record["name"] for record in results]
+
+        put(one=False, two=True)
+        assert [found(f"nsfw=false&inpainting=false&limit={limit}") for limit in (1, 2, 3)] == [["one"]] * 3
+        assert (found("nsfw=true"), found("")) == (["two"], ["one", "two"])
+        put(one=True, three=False)
+        assert (found("nsfw=false&inpainting=false"), found("nsfw=true")) == (["three"], ["one", "two"])
+    store.close()
+
+
 @pytest.mark.parametrize("field", ["nothing", "", "model_fields", "__class__", "model_dump", "copy", "__dict__"])
 @pytest.mark.parametrize("path", ["search", "clip/search", "image_generation/search"])
 def test_what_cannot_be_sorted_by_is_refused(client: httpx.Client, path: str, field: str) -> None:
@@ -239,8 +258,7 @@ def test_what_cannot_be_sorted_by_is_refused(client: httpx.Client, path: str, fi
 
 
 @pytest.mark.parametrize(
-    "query",
-    ["limit=0", "limit=501", "limit=x", "offset=-1", "nsfw=maybe", "sort_desc=7", "commercial_use=perhaps"],
+    "query", ["limit=0", "limit=501", "limit=x", "offset=-1", "nsfw=maybe", "sort_desc=7", "commercial_use=perhaps"]
 )
 @pytest.mark.parametrize("path", ["search", "clip/search"])
 def test_what_is_out_of_bounds_is_refused(client: httpx.Client, path: str, query: str) -> None:

@@ -192,7 +192,9 @@ class StoreContract:
         assert [event.origin for event in store.events()] == ["first", None, None, "second", None]
         entry = store.entries(LORA)["a"]
         assert (entry.origin, entry.document, entry.position, entry.revision) == ("second", "4", 1, 5)
+        assert store.entry(LORA, "a") == entry
         delete(store, "a")
+        assert store.entry(LORA, "a") is None
         put(store, "a", 5)
         assert store.entries(LORA)["a"].origin is None
         assert store.verify() == []

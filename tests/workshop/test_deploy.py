@@ -228,8 +228,7 @@ def test_nginx_serves_the_static_export_and_the_library_reads_it(primary: Parts,
             assert (packed.headers["content-encoding"], packed.headers["vary"]) == ("gzip", "Accept-Encoding")
             assert gzip.decompress(b"".join(packed.iter_raw())) == plain.content
         again = client.get(
-            f"{V2}/image_generation",
-            headers={"if-none-match": plain.headers["etag"], "accept-encoding": "identity"},
+            f"{V2}/image_generation", headers={"if-none-match": plain.headers["etag"], "accept-encoding": "identity"}
         )
         assert again.status_code == 304
         for absent in (f"{V2}/nothing", f"{V2}/image_generation.gz", "/"):

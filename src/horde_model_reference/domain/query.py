@@ -23,8 +23,15 @@ from horde_model_reference.domain.record_parts import SCHEMA_VERSION, Permission
 from horde_model_reference.domain.records import GenericModelRecord
 from horde_model_reference.domain.text_names import parse_text_model_name, strip_backend_prefix
 
-__all__ = ["ControlNetQuery", "Found", "ImageGenerationQuery", "ModelQuery", "Search", "TextModelQuery", "Unsortable"]
-__all__ += ["build_cross_category_query", "build_image_query", "build_query", "build_text_query", "in_order"]
+__all__ = ["ControlNetQuery", "Found", "ImageGenerationQuery", "ModelQuery", "Narrowed", "Search", "TextModelQuery"]
+__all__ += [
+    "Unsortable",
+    "build_cross_category_query",
+    "build_image_query",
+    "build_query",
+    "build_text_query",
+    "in_order",
+]
 
 R = TypeVar("R", bound=GenericModelRecord)
 _TAGS = operator.attrgetter("tags")
@@ -37,6 +44,7 @@ OrderKey: TypeAlias = str | FieldRef[Any] | OrderSpec
 
 
 Found: TypeAlias = tuple[str, str, GenericModelRecord]
+Narrowed: TypeAlias = dict[tuple[object, ...], list[Found]]
 """A category, the key of a record in it, and the record."""
 _EQUAL = ("nsfw", "baseline", "inpainting")
 
@@ -332,12 +340,16 @@ class Search:
     commercial_use: PermissionStatus | None = None
     redistribution: PermissionStatus | None = None
 
-    def among(self, records: Iterable[Found]) -> list[Found]:
-        """Those that are what was asked for, in the order they came in."""
-        found = list(records)
-        for field in _EQUAL:  # what is asked for most costs one pass each, and what nobody asked for costs none
-            if (wanted := getattr(self, field)) is not None:
-                found = [each for each in found if getattr(each[2], field, None) == wanted]
+    def among(self, records: Iterable[Found], known: Narrowed | None = None) -> list[Found]:
+        """Those that are what was asked for, in the order they came in. `known` is kept for searches of the same."""
+        plain = tuple(getattr(self, field) for field in _EQUAL)
+        if known is None or (found := known.get(plain)) is None:
+            found = list(records)
+            for field, wanted in zip(_EQUAL, plain, strict=True):  # what nobody asked for costs no pass
+                if wanted is not None:
+                    found = [each for each in found if each[2].__dict__.get(field) == wanted]
+            if known is not None and len(known) < 64:
+                known[plain] = found
         if any((self.name_contains, self.backend, self.exclude_backend_variations, self.quantized is not None)):
             found = [each for each in found if self._accepts_name(each[1])]
         if self.tags_any and (wanted := frozenset(self.tags_any)):

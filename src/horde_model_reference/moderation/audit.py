@@ -17,6 +17,7 @@ from horde_model_reference.stores.sql import SqlStore
 
 __all__ = ["audited", "batch_summary", "exported", "net_changes", "shown_difference", "with_events"]
 
+_NET = {(True, False): "added", (False, True): "deleted"}
 _TOLD = {
     *("change_id", "status", "operation", "category", "model_name", "requested_by", "requested_at"),
     *("approved_by", "approved_at", "rejected_by", "rejected_at", "reject_reason"),
@@ -46,7 +47,7 @@ def shown_difference(change: Change, before: JsonObject | None, after: JsonObjec
         "operation": change.operation,
         "current_state": before,
         "proposed_state": after,
-        "net_operation": _net(before, after),
+        "net_operation": "unchanged" if before == after else _NET.get((before is None, after is None), "modified"),
         "field_diffs": fields,
         "is_critical": any(each.alarming for each in told),
         **{f"fields_{kind}": [*paths] for kind, paths in kinds.items()},
@@ -144,12 +145,6 @@ def exported(store: SqlStore) -> Iterator[bytes]:
 def _shown(event: QueueEvent) -> JsonObject:
     facts: JsonObject = {"event_id": event.event_id, "timestamp": event.at, "action": str(event.action)}
     return {**facts, "logical_user_id": event.actor, "payload": from_json(event.payload)}
-
-
-def _net(before: JsonObject | None, after: JsonObject | None) -> str:
-    if before == after:
-        return "unchanged"
-    return "added" if before is None else "deleted" if after is None else "modified"
 
 
 def _flat(document: JsonObject | None, place: str = "") -> JsonObject:

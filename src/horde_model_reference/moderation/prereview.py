@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import islice
 from typing import TypeAlias, cast
 from urllib.parse import urlsplit
@@ -47,6 +47,7 @@ _ADULT = frozenset("adult ecchi erotic erotica explicit hentai nsfw nude nudity 
 _IMAGE, _TEXT = "image_generation", "text_generation"
 _NO_LICENSING = "No licensing conclusion was supplied when this model was created."
 _LEGACY_LICENSING = "Legacy record has not received a reviewed license conclusion."
+_UNKNOWN = [unknown_model_licensing(each).model_dump(mode="json") for each in (_NO_LICENSING, _LEGACY_LICENSING)]
 _HUGGING_FACE = r"\Ahttps?://(?:[\w-]+\.)*(?:huggingface\.co|hf\.co)/.+"
 _URLS = {
     r"\A\Z": "there is no URL, so nobody can download the file",
@@ -93,10 +94,6 @@ class _Case:
         return (self.read, []) if self.read is not None else validate_record(self.category, self.name, self.document)
 
     @cached_property
-    def data(self) -> bytes:
-        return to_json(self.document)
-
-    @cached_property
     def changes(self) -> list[Difference]:
         return differences(self.before, self.document) if self.before is not None else []
 
@@ -115,18 +112,16 @@ Rule: TypeAlias = tuple[str, Severity, Callable[[_Case], Told]]
 def strictly(
     category: str, name: str, document: JsonValue, before: JsonObject | None = None
 ) -> tuple[JsonObject, tuple[NamedFinding, ...], GenericModelRecord]:
-    """The v2 record that a proposal amounts to, written out as its class does; what was put right on the way; and it
-    as that class.
+    """The v2 record that a proposal amounts to, written out as its class does; what was put right; and that class's.
 
     `before` is the stored record that it replaces, None where it creates one: that decides about the name, the baseline
     and the licensing, and is where the fields come from that are the server's. Raises `ProposalInvalid`.
     """
     if not isinstance(document, dict):
         raise ProposalInvalid([NamedFinding(check="schema", severity=Severity.ERROR, reason="a record is an object")])
-    given = _Case(category, name, before, document)
-    if wrong := given.found(_BOUNDS):
+    if wrong := _Case(category, name, before, document).found(_BOUNDS):
         raise ProposalInvalid(wrong)
-    case = _Case(category, name, before, _settled(category, name, from_json(given.data), before))
+    case = _Case(category, name, before, _settled(category, name, from_json(to_json(document)), before))
     told = case.found((("hash", Severity.WARNING, _settle_hashes),))
     wrong, record = case.found(_STRICT), case.judged[0]
     if wrong or record is None:
@@ -190,17 +185,10 @@ def _settled(category: str, name: str, given: JsonObject, before: JsonObject | N
         own = {key: value for key, value in (metadata or {}).items() if f"metadata.{key}" not in _SERVERS}
         proposal["metadata"] = own | {key: was[key] for key in _CREATED if isinstance(was, dict) and key in was}
     if "licensing" not in proposal or (before is None and proposal["licensing"] is None):
-        proposal["licensing"] = held.get("licensing") or _unknown(
-            _NO_LICENSING if before is None else _LEGACY_LICENSING
-        )
+        proposal["licensing"] = held.get("licensing") or _UNKNOWN[before is not None]
     if category == _TEXT and not proposal.get("text_model_group"):
         proposal["text_model_group"] = text_model_group(name)
     return proposal
-
-
-@cache
-def _unknown(notes: str) -> JsonValue:
-    return unknown_model_licensing(notes).model_dump(mode="json")
 
 
 def _settle_hashes(case: _Case) -> Told:
@@ -215,7 +203,7 @@ def _settle_hashes(case: _Case) -> Told:
 
 def _out_of_bounds(case: _Case) -> Told:
     wrong = list(islice(_excesses(case.document), _MOST_TOLD))
-    if not wrong and len(case.data) > _MOST_BYTES:
+    if not wrong and len(to_json(case.document)) > _MOST_BYTES:
         wrong = [("", f"is larger than {_MOST_BYTES:,} bytes")]
     return iter(wrong)
 

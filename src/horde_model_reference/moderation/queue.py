@@ -37,7 +37,6 @@ from horde_model_reference.stores.sql import SqlStore, UnitOfWork
 __all__ = ["Applied", "Proposal", "Queue"]
 
 _NO_NAME = re.compile("[\0\ud800-\udfff]")  # what no database takes; so no record has it in its name
-
 _AT_ONCE = "made at once"
 
 
@@ -234,7 +233,9 @@ class Queue:
             unit.queue.log(Action.revert, inverse, by=by.id, at=self._now(), reverts=change_id, reason=reason)
             origin = unit.queue.origin(_integer(made.get("previous")))
             if document and held and held.origin and origin is None:
-                origin = _said_in_legacy(change, document)  # an origin is never taken away, so it says the same
+                form, v2 = legacy_format(change.category), decode_object(document.encode())
+                said = form.from_v2(change.category, change.model_name, v2, None)
+                origin = encode(said).decode()  # an origin is never taken away, so it says the same
             return self._at_once(unit, inverse, by, document, origin)
 
     def write(self, proposal: Proposal, by: Actor) -> Change:
@@ -273,10 +274,6 @@ class Queue:
         with self.store.queue() as rows:
             return rows.change(change_id)
 
-    def several(self, change_ids: Collection[int]) -> list[Change]:
-        """Those of these that there are."""
-        return self.page(ChangeFilter(change_ids=change_ids))[0]
-
     def page(self, which: ChangeFilter, *, offset: int = 0, limit: int | None = None) -> tuple[list[Change], int]:
         """Those changes in the order they were proposed, and how many there are."""
         with self.store.queue() as rows:
@@ -288,7 +285,7 @@ class Queue:
             if change.applied_revision is not None:
                 made = rows.past(change.applied_revision)
                 return _parsed(rows.past(_integer(made.get("previous"))).get("document")), _parsed(made.get("document"))
-        held = self.store.entries(change.category).get(change.model_name)
+        held = self.store.entry(change.category, change.model_name)
         current = _parsed(held.document) if held else None
         return current, wanted(change, current)
 
@@ -323,16 +320,19 @@ class Queue:
             origin = _parsed(held.origin) if held else None
             legacy = proposal.domain == "legacy"
             payload = legacy_format(category).from_v2(category, name, before, origin) if legacy else before
+        copies = [
+            f"aphrodite/{name}",
+            f"koboldcpp/{name.split('/')[1] if '/' in name else name}",
+        ]  # as backends offer it
         facts = {
             "notes": proposal.notes,
             "request_metadata": {"route": proposal.route} if proposal.route else None,
-            "related_models": _copies_of(name) if category == "text_generation" else None,
+            "related_models": copies if category == "text_generation" else None,
             "domain": proposal.domain,
         }
         change = self._drafted(unit, by, category, name, operation, payload, held).model_copy(update=facts)
         change = unit.queue.add(self._looked_at(unit, change, before))
-        told: dict[str, JsonValue] = {"operation": operation, "category": category, "model": name}
-        unit.queue.log(Action.enqueue, change, by=by.id, at=now, **told)
+        unit.queue.log(Action.enqueue, change, by=by.id, at=now, operation=operation, category=category, model=name)
         return change
 
     def _drafted(
@@ -364,12 +364,7 @@ class Queue:
         return self._become(unit, change, Action.approve, by, facts, override=_AT_ONCE)
 
     def _at_once(
-        self,
-        unit: UnitOfWork,
-        change: Change,
-        by: Actor,
-        document: str | None,
-        origin: str | None = None,
+        self, unit: UnitOfWork, change: Change, by: Actor, document: str | None, origin: str | None = None
     ) -> Change:
         approved = self._approved(unit, unit.queue.add(change), by)
         return self._written(unit, approved, by, document, origin, f"apply-{change.change_id}")
@@ -425,27 +420,14 @@ class Queue:
         return self._written(unit, change, by, None if after is None else encode(after).decode(), origin, job)
 
     def _written(
-        self,
-        unit: UnitOfWork,
-        change: Change,
-        by: Actor,
-        document: str | None,
-        origin: str | None,
-        job_id: str,
+        self, unit: UnitOfWork, change: Change, by: Actor, document: str | None, origin: str | None, job_id: str
     ) -> Change:
         """Write the record as the change has it, and the change as applied."""
         category, name, note = change.category, change.model_name, f"change {change.change_id}"
         if document is None:
             event = unit.delete(category, name, expected=change.base_revision, note=note)
         else:
-            event = unit.put(
-                category,
-                name,
-                document,
-                origin=origin,
-                expected=change.base_revision,
-                note=note,
-            )
+            event = unit.put(category, name, document, origin=origin, expected=change.base_revision, note=note)
         facts = _by("applied", by, self._now()) | {"applied_job_id": job_id}
         facts["applied_revision"] = event.revision if event else None
         return self._become(unit, change, Action.apply, by, facts, batch_id=change.batch_id, job_id=job_id)
@@ -471,19 +453,9 @@ def _by(done: str, by: Actor, at: int) -> dict[str, object]:
     return {f"{done}_by": by.id, f"{done}_username": by.username, f"{done}_at": at}
 
 
-def _copies_of(name: str) -> list[str]:
-    """The names under which backends offer a text model."""
-    return [f"aphrodite/{name}", f"koboldcpp/{name.split('/')[1] if '/' in name else name}"]
-
-
 def _document(unit: UnitOfWork, change: Change) -> JsonObject | None:
     held = unit.entry(change.category, change.model_name)
     return _parsed(held.document) if held else None
-
-
-def _said_in_legacy(change: Change, document: str) -> str:
-    category, name = change.category, change.model_name
-    return encode(legacy_format(category).from_v2(category, name, decode_object(document.encode()), None)).decode()
 
 
 def _parsed(document: object) -> JsonObject | None:

@@ -89,6 +89,8 @@ def create_app(
             _open(application, serving, ends)
             if owns_process:
                 await serving.warm()
+                if (queue := application.state.queue) is not None:  # the first proposal would wait for all records
+                    await run_in_threadpool(queue.neighbours.near, "", "", {})
                 gc.collect()
                 gc.freeze()
                 sys.setswitchinterval(_SWITCH_SECONDS)

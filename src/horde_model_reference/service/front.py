@@ -95,7 +95,7 @@ class Front:
         self._loop = asyncio.get_running_loop()
         self._moment: object = None
         self._is_looked_up = False
-        self._table, self._searches = _Table(256 * 2**20), _Table(16 * 2**20)
+        self._table, self._searches = _Table(256 * 2**20), _Table(2 * 2**20)
         self._known: frozenset[bytes] = frozenset()  # what was prepared before the last change,
         self._making = dict[bytes, asyncio.Event]()  # and is made again now: once for all who ask meanwhile
 

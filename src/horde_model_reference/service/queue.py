@@ -160,7 +160,7 @@ def _add_reading(router: APIRouter) -> None:
     ) -> Response:
         """The same of many; `errors` tells of those that are not there."""
         wanted = list(dict.fromkeys(change_ids))
-        found = {change.change_id: change for change in queue.several(wanted)}
+        found = {change.change_id: change for change in queue.page(ChangeFilter(change_ids=wanted))[0]}
         diffs = [shown_difference(found[each], *queue.states(found[each])) for each in wanted if each in found]
         gone = [{"change_id": each, "error": "Change not found", "error_type": "NotFound"} for each in wanted]
         errors = [each for each in gone if each["change_id"] not in found]

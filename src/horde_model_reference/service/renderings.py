@@ -21,7 +21,7 @@ from pydantic_core import to_json
 from horde_model_reference.domain.categories import Category, find_category, get_category_descriptor
 from horde_model_reference.domain.events import Operation
 from horde_model_reference.domain.findings import JsonObject, JsonValue
-from horde_model_reference.domain.query import Found
+from horde_model_reference.domain.query import Found, Narrowed
 from horde_model_reference.domain.validation import Records, validate_records
 from horde_model_reference.errors import ModelNotFound, ReferenceUnavailable, SourceUnavailable
 from horde_model_reference.formats.json_codec import encode
@@ -53,6 +53,7 @@ class Content:
     updated: int | None = None
     shown: dict[str, bytes] = field(default_factory=dict)
     """Records as a search tells them, as far as any has."""
+    narrowed: Narrowed = field(default_factory=dict)
 
     @classmethod
     def of(cls, category: Category, documents: Mapping[str, JsonValue], updated: int | None = None) -> Content:

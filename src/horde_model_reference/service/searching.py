@@ -118,21 +118,21 @@ async def _found(serving: Serving, asked: _Asked, category: str | None = None) -
 def _page(asked: _Asked, contents: Sequence[Content]) -> bytes:
     by_category = {content.category: content for content in contents}
     search = Search(**{name: value for name, value in asked.__dict__.items() if name in _FILTERS})
-    found = search.among(chain.from_iterable(content.listed for content in contents))
+    among = chain.from_iterable(content.listed for content in contents)
+    found = search.among(among, contents[0].narrowed if len(contents) == 1 else None)
     if asked.sort_by is not None:
         found = in_order(found, asked.sort_by, descending=asked.sort_desc)
     shown = found[asked.offset : asked.offset + asked.limit]
     more = b"true" if asked.offset + len(shown) < len(found) else b"false"
-    told = b",".join(_told(by_category[each[0]], each) for each in shown)
+    told = b",".join([by_category[each[0]].shown.get(each[1]) or _told(by_category[each[0]], each) for each in shown])
     numbers = b'"total":%d,"offset":%d,"limit":%d' % (len(found), asked.offset, asked.limit)
     return b'{"results":[%b],%b,"has_more":%b}' % (told, numbers, more)
 
 
 def _told(content: Content, found: Found) -> bytes:
     """A record with the name that searches have always used beside the one that reads have."""
-    if (told := content.shown.get(found[1])) is None:
-        told, count = content.document(found[1]), found[2].__dict__.get("parameters_count")
-        if count is not None and not (_COUNT in told and "parameters_count" in decode_object(told)):
-            told = b'%b,"parameters_count":%d}' % (told[:-1], count)
-        content.shown[found[1]] = told
+    told, count = content.document(found[1]), found[2].__dict__.get("parameters_count")
+    if count is not None and not (_COUNT in told and "parameters_count" in decode_object(told)):
+        told = b'%b,"parameters_count":%d}' % (told[:-1], count)
+    content.shown[found[1]] = told
     return told

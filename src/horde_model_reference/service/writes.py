@@ -160,13 +160,7 @@ def legacy_writes_router() -> APIRouter:
     Correction = Annotated[ModelMetadataCorrectionRequest, told(ModelMetadataCorrectionRequest, Approver)]  # noqa: N806  (a type)
 
     @router.put(f"{_PATH}/metadata", operation_id="set_legacy_model_metadata", response_model=dict[str, Any], **known)
-    def set_metadata(
-        queue: Moderated,
-        by: Approver,
-        category: OfV2,
-        model_name: str,
-        asked: Correction,
-    ) -> Response:
+    def set_metadata(queue: Moderated, by: Approver, category: OfV2, model_name: str, asked: Correction) -> Response:
         """Correct what is known of a record's history; at once, and in the audit log like any change."""
         metadata = queue.correct(category, model_name, asked.model_dump(exclude_none=True), by)
         return JSONResponse({"model_name": model_name, "category": category, "metadata": metadata})

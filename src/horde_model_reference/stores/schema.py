@@ -65,15 +65,10 @@ for _column in (CHANGES.c.batch_id, CHANGES.c.applied_job_id, QUEUE_EVENTS.c.bat
     Index(f"{_column.table.name}_by_{_column.name}", _column, sqlite_where=_given, postgresql_where=_given)
 
 
-def _first_tables(connection: Connection) -> None:
-    _METADATA.create_all(connection, tables=[META, RECORDS, EVENTS])
-
-
-def _queue(connection: Connection) -> None:
-    _METADATA.create_all(connection, tables=[CHANGES, QUEUE_EVENTS])
-
-
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first_tables, _queue)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    lambda connection: _METADATA.create_all(connection, tables=[META, RECORDS, EVENTS]),
+    lambda connection: _METADATA.create_all(connection, tables=[CHANGES, QUEUE_EVENTS]),
+)
 """Entry N brings a database from version N to N + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

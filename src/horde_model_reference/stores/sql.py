@@ -249,6 +249,12 @@ class SqlStore:
             body = join_documents((to_json(row.name), row.document.encode()) for row in rows)
         return Snapshot(category, body, head if at is None else at, source=self.url)
 
+    def entry(self, category: Category, name: str) -> Entry | None:
+        """One record as it is."""
+        with self._transaction() as connection:
+            row = connection.execute(_SELECT_ONE, _parameters((Kind.RECORD, str(category), name))).one_or_none()
+        return Entry(*row[1:]) if row else None
+
     def entries(self, category: Category, *, kind: Kind = Kind.RECORD, at: int | None = None) -> dict[str, Entry]:
         """The rows behind a snapshot, with their origins, in order. Raises `RevisionUnknown`."""
         with self._transaction() as connection:
